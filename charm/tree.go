@@ -1,0 +1,94 @@
+package charm
+
+import (
+	"path"
+	"strings"
+)
+
+// maxHops is how many symlinks one path may lead through, as in the kernel.
+const maxHops = 40
+
+// checkTree checks the members together: nothing lies below a file or a
+// symlink, and every symlink, followed through all others, stays within.
+func (a *Archive) checkTree() error {
+	dirs := map[string]bool{}
+	for _, m := range a.members {
+		for dir := path.Dir(m.name); dir != "." && !dirs[dir]; dir = path.Dir(dir) {
+			dirs[dir] = true
+			at, ok := a.byName[dir]
+			if !ok || a.members[at].mode.IsDir() {
+				continue
+			}
+			if a.members[at].target != "" {
+				return refuse(ErrArchiveSymlink, m.name, "it lies behind the symlink %q", clip(dir))
+			}
+			return refuse(ErrArchiveFormat, m.name, "it lies below the file %q", clip(dir))
+		}
+	}
+	links := map[string]string{}
+	for _, m := range a.members {
+		if m.target != "" {
+			links[m.name] = m.target
+		}
+	}
+	for _, m := range a.members {
+		if m.target == "" {
+			continue
+		}
+		if why := followLink(links, m.name); why != "" {
+			return refuse(ErrArchiveSymlink, m.name, "symlink %q %s", clip(m.target), why)
+		}
+	}
+	return nil
+}
+
+// followLink walks a symlink as the kernel would, among the given links
+// (name to target), and says what is wrong with it, if anything. Both the
+// literal reading and the true walk must stay within the root.
+func followLink(links map[string]string, name string) string {
+	target := links[name]
+	if path.IsAbs(target) {
+		return "is absolute"
+	}
+	if lexical := path.Join(path.Dir(name), target); lexical == ".." || strings.HasPrefix(lexical, "../") {
+		return "leads out of scope"
+	}
+	at := splitPath(path.Dir(name))
+	todo := strings.Split(target, "/")
+	hops := 1
+	for steps := 0; len(todo) > 0; steps++ {
+		if steps > 100*maxHops {
+			return "leads through too many directories"
+		}
+		part := todo[0]
+		todo = todo[1:]
+		switch part {
+		case "", ".":
+			continue
+		case "..":
+			if len(at) == 0 {
+				return "leads out of scope"
+			}
+			at = at[:len(at)-1]
+			continue
+		}
+		next := strings.Join(append(append([]string(nil), at...), part), "/")
+		t, isLink := links[next]
+		if !isLink {
+			at = append(at, part)
+			continue
+		}
+		if hops++; hops > maxHops {
+			return "leads in a circle, or through too many others"
+		}
+		todo = append(strings.Split(t, "/"), todo...)
+	}
+	return ""
+}
+
+func splitPath(p string) []string {
+	if p == "." || p == "" {
+		return nil
+	}
+	return strings.Split(p, "/")
+}

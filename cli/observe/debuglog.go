@@ -1,0 +1,196 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scarab-ops/scarab/cli/output"
+	"github.com/scarab-ops/scarab/cli/session"
+	"github.com/scarab-ops/scarab/names"
+)
+
+type logFlags struct {
+	include, exclude, includeModule, excludeModule, includeLabel, excludeLabel []string
+	level                                                                    string
+	lines, limit                                                             uint
+	replay, tail, noTail, date, ms, utc, location, colour, retry             bool
+	retryDelay                                                               time.Duration
+	firehose                                                                 bool
+}
+
+func debugLogCommand(s *session.Session) *cobra.Command {
+	var f logFlags
+	var format *output.Format
+	c := s.Command(session.Spec{
+		Use: "debug-log", Short: "Show the log of a model", Group: group, Scope: session.OnModel,
+		Long: `
+Shows the log lines that the agents of a model sent. Filters of one kind are joined by or, filters of different kinds by and. An entity
+is a unit, machine or application, by name or tag; a * at the end stands for anything.`,
+		Example: "scarab debug-log\nscarab debug-log --replay --no-tail --level WARNING\nscarab debug-log --include mysql/0 --lines 100",
+	}, func(ctx context.Context, _ []string) error {
+		if f.tail && f.noTail {
+			return &session.Usage{Text: "cannot use --tail together with --no-tail"}
+		}
+		params, err := f.params(s)
+		if err != nil {
+			return err
+		}
+		m, err := s.OpenModel(ctx)
+		if err != nil {
+			return err
+		}
+		src, ok := m.Conn.(session.LogSource)
+		if !ok {
+			return errors.New("cannot read the log: this connection carries no logs")
+		}
+		return f.stream(ctx, s, src, params, format)
+	})
+	format = session.Format(c, "text", "json")
+	f.register(c)
+	return c
+}
+
+func (f *logFlags) register(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringArrayVarP(&f.include, "include", "i", nil, "Only lines of these entities")
+	fl.StringArrayVarP(&f.exclude, "exclude", "x", nil, "No lines of these entities")
+	fl.StringArrayVar(&f.includeModule, "include-module", nil, "Only lines of these modules")
+	fl.StringArrayVar(&f.excludeModule, "exclude-module", nil, "No lines of these modules")
+	fl.StringArrayVar(&f.includeLabel, "include-label", nil, "Only lines with these labels (key=value)")
+	fl.StringArrayVar(&f.excludeLabel, "exclude-label", nil, "No lines with these labels (key=value)")
+	fl.StringVarP(&f.level, "level", "l", "", "Lowest level: TRACE, DEBUG, INFO, WARNING, ERROR, CRITICAL")
+	fl.UintVarP(&f.lines, "lines", "n", 10, "Begin with this many of the last lines")
+	fl.UintVar(&f.limit, "limit", 0, "End after this many lines (0: never)")
+	fl.BoolVar(&f.replay, "replay", false, "Begin with the oldest line")
+	fl.BoolVar(&f.tail, "tail", false, "Go on with new lines")
+	fl.BoolVarP(&f.noTail, "no-tail", "T", false, "End after the lines there are")
+	fl.BoolVar(&f.date, "date", false, "Show dates")
+	fl.BoolVar(&f.ms, "ms", false, "Show milliseconds")
+	fl.BoolVar(&f.utc, "utc", false, "Show times in UTC")
+	fl.BoolVar(&f.location, "location", false, "Show file names and line numbers")
+	fl.BoolVar(&f.colour, "color", false, "Use colours even when the output is no terminal")
+	fl.BoolVar(&f.retry, "retry", false, "Connect again when the stream breaks")
+	fl.DurationVar(&f.retryDelay, "retry-delay", time.Second, "Wait this long before connecting again")
+	fl.BoolVar(&f.firehose, "firehose", false, "Show the lines of all models of the controller")
+}
+
+func (f *logFlags) params(s *session.Session) (url.Values, error) {
+	v := url.Values{}
+	level := strings.ToUpper(f.level)
+	if level != "" && !slices.Contains([]string{"TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}, level) {
+		return nil, &session.Usage{Text: fmt.Sprintf("cannot use level %q: choose TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL", f.level)}
+	}
+	if level != "" {
+		v.Set("level", level)
+	}
+	for key, list := range map[string][]string{"includeEntity": entities(f.include), "excludeEntity": entities(f.exclude), "includeModule": f.includeModule,
+		"excludeModule": f.excludeModule, "includeLabels": f.includeLabel, "excludeLabels": f.excludeLabel} {
+		for _, x := range list {
+			v.Add(key, x)
+		}
+	}
+	if f.replay {
+		v.Set("replay", "true")
+	} else {
+		v.Set("backlog", strconv.FormatUint(uint64(f.lines), 10))
+	}
+	if f.limit > 0 {
+		v.Set("maxLines", strconv.FormatUint(uint64(f.limit), 10))
+	}
+	if f.noTail || (!f.tail && !s.Term().StdoutIsTerminal()) {
+		v.Set("noTail", "true")
+	}
+	if f.firehose {
+		v.Set("firehose", "true")
+	}
+	return v, nil
+}
+
+// entities turns names into the tags that log lines carry; what is no name, such as a pattern, stays.
+func entities(list []string) []string {
+	out := make([]string, 0, len(list))
+	for _, e := range list {
+		switch {
+		case names.ValidUnit(e):
+			e = names.Unit(e).Tag().String()
+		case names.ValidMachine(e):
+			e = names.Machine(e).Tag().String()
+		case names.ValidApplication(e) && !strings.HasPrefix(e, "unit-") && !strings.HasPrefix(e, "machine-"):
+			e = "unit-" + e + "-*"
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func (f *logFlags) stream(ctx context.Context, s *session.Session, src session.LogSource, params url.Values, format *output.Format) error {
+	for {
+		err := src.DebugLog(ctx, params, func(l session.LogLine) error { return f.print(s, l, format) })
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !f.retry || err == nil {
+			return err
+		}
+		s.Info("The stream broke (%v), connecting again.", err)
+		select {
+		case <-time.After(f.retryDelay):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (f *logFlags) print(s *session.Session, l session.LogLine, format *output.Format) error {
+	if format.Name == "json" {
+		return output.JSON(s.Stdout.Raw(), map[string]any{"timestamp": l.Timestamp.UTC().Format(time.RFC3339Nano), "entity": l.Entity, "level": l.Severity,
+			"module": l.Module, "location": l.Location, "message": l.Message, "labels": l.Labels})
+	}
+	layout := "15:04:05"
+	if f.date {
+		layout = "2006-01-02 15:04:05"
+	}
+	if f.ms {
+		layout += ".000"
+	}
+	when := l.Timestamp.Local()
+	if f.utc {
+		when = l.Timestamp.UTC()
+	}
+	colour := f.colour || s.Colour()
+	text := output.Paint(l.Entity+":", output.Dim, colour) + " " + when.Format(layout) + " " + output.Paint(l.Severity, levelStyle(l.Severity), colour) + " " + output.Escape(l.Module)
+	if f.location && l.Location != "" {
+		text += " " + output.Escape(l.Location)
+	}
+	if len(l.Labels) > 0 {
+		var labels []string
+		for k, v := range l.Labels {
+			labels = append(labels, k+"="+v)
+		}
+		sort.Strings(labels)
+		text += " " + output.Escape(strings.Join(labels, ","))
+	}
+	_, err := fmt.Fprintf(s.Stdout.Raw(), "%s %s\n", text, output.EscapeText(l.Message))
+	return err
+}
+
+func levelStyle(level string) output.Style {
+	switch level {
+	case "ERROR", "CRITICAL":
+		return output.Bad
+	case "WARNING":
+		return output.Warn
+	case "INFO":
+		return output.Info
+	}
+	return output.Dim
+}

@@ -1,0 +1,305 @@
+package container
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// DefaultPids bounds the processes of a machine that asks for no other limit.
+const DefaultPids = 4096
+
+const cgroupPeriod = 100_000 // microseconds
+
+// cgroups knows where this host wants limits written. A controller is either
+// in a version 1 hierarchy of its own or in the version 2 tree; a host may mix
+// both. Machines always get a place in the version 2 tree too: systemd inside
+// needs one, and it makes their processes countable.
+type cgroups struct {
+	folder string            // name of our folder in each hierarchy
+	v1     map[string]string // controller -> mount point
+	v2     string            // mount point, empty if there is none
+	v2ctl  []string          // wanted controllers that live in v2
+}
+
+func (c *cgroups) v2dir(parts ...string) string {
+	return filepath.Join(append([]string{c.v2, c.folder}, parts...)...)
+}
+
+// detectCgroups reads the mount table; private is where the version 2 tree is
+// mounted if the host did not mount it.
+func detectCgroups(folder, private string) (*cgroups, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("cannot find control groups: %w", err)
+	}
+	defer f.Close()
+	c := &cgroups{folder: folder, v1: map[string]string{}}
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		c.readMount(sc.Text())
+	}
+	if c.v2 == "" {
+		if err := os.MkdirAll(private, 0o700); err != nil {
+			return nil, fmt.Errorf("cannot mount the control group tree: %w", err)
+		}
+		if err := unix.Mount("cgroup2", private, "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+			return nil, fmt.Errorf("cannot mount the control group tree: %w", err)
+		}
+		c.v2 = private
+	}
+	data, err := os.ReadFile(filepath.Join(c.v2, "cgroup.controllers"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the control group tree: %w", err)
+	}
+	have := strings.Fields(string(data))
+	for _, name := range []string{"cpu", "memory", "pids"} {
+		if c.v1[name] == "" && slices.Contains(have, name) {
+			c.v2ctl = append(c.v2ctl, name)
+		}
+	}
+	return c, nil
+}
+
+func (c *cgroups) readMount(line string) {
+	left, right, ok := strings.Cut(line, " - ")
+	fields, kind := strings.Fields(left), strings.Fields(right)
+	if !ok || len(fields) < 5 || len(kind) < 3 {
+		return
+	}
+	switch kind[0] {
+	case "cgroup2":
+		if c.v2 == "" {
+			c.v2 = fields[4]
+		}
+	case "cgroup":
+		for _, opt := range strings.Split(kind[2], ",") {
+			if opt == "cpu" || opt == "memory" || opt == "pids" {
+				c.v1[opt] = fields[4]
+			}
+		}
+	}
+}
+
+// has tells whether the host can enforce a controller at all.
+func (c *cgroups) has(controller string) bool {
+	return c.v1[controller] != "" || slices.Contains(c.v2ctl, controller)
+}
+
+// prepare makes our folder and hands the controllers down to it.
+func (c *cgroups) prepare() error {
+	if err := os.MkdirAll(c.v2dir(), 0o755); err != nil {
+		return fmt.Errorf("cannot make control groups: %w", err)
+	}
+	if len(c.v2ctl) == 0 {
+		return nil
+	}
+	for _, dir := range []string{c.v2, c.v2dir()} {
+		if err := c.handDown(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cgroups) handDown(dir string) error {
+	for _, name := range c.v2ctl {
+		if err := writeControl(dir, "cgroup.subtree_control", "+"+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// create makes the groups of one machine with its limits. In the version 2
+// tree the limits sit on the machine's folder, which stays root's; below it
+// "machine" belongs to the machine and "exec" takes processes sent in later.
+func (c *cgroups) create(id string, l Limits, idBase int) error {
+	if l.Pids == 0 {
+		l.Pids = DefaultPids
+	}
+	if err := c.createV1(id, l); err != nil {
+		return err
+	}
+	own := c.v2dir(id, "machine")
+	if err := os.MkdirAll(own, 0o755); err != nil {
+		return fmt.Errorf("cannot make control groups: %w", err)
+	}
+	if err := c.limitV2(c.v2dir(id), l); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.v2dir(id, "exec"), 0o755); err != nil {
+		return fmt.Errorf("cannot make control groups: %w", err)
+	}
+	for _, name := range []string{"", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"} {
+		if err := os.Chown(filepath.Join(own, name), idBase, idBase); err != nil {
+			return fmt.Errorf("cannot give a control group to the machine: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *cgroups) createV1(id string, l Limits) error {
+	for name, mount := range c.v1 {
+		dir := filepath.Join(mount, c.folder, id)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("cannot make control groups: %w", err)
+		}
+		var err error
+		switch {
+		case name == "cpu" && l.Cores > 0:
+			err = errors.Join(writeControl(dir, "cpu.cfs_period_us", strconv.Itoa(cgroupPeriod)),
+				writeControl(dir, "cpu.cfs_quota_us", strconv.Itoa(l.Cores*cgroupPeriod)))
+		case name == "memory" && l.MemMiB > 0:
+			err = writeControl(dir, "memory.limit_in_bytes", strconv.FormatInt(l.MemMiB<<20, 10))
+		case name == "pids":
+			err = writeControl(dir, "pids.max", strconv.Itoa(l.Pids))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *cgroups) limitV2(dir string, l Limits) error {
+	if err := c.handDown(dir); err != nil {
+		return err
+	}
+	for _, name := range c.v2ctl {
+		var err error
+		switch {
+		case name == "cpu" && l.Cores > 0:
+			err = writeControl(dir, "cpu.max", fmt.Sprintf("%d %d", l.Cores*cgroupPeriod, cgroupPeriod))
+		case name == "memory" && l.MemMiB > 0:
+			err = writeControl(dir, "memory.max", strconv.FormatInt(l.MemMiB<<20, 10))
+		case name == "pids":
+			err = writeControl(dir, "pids.max", strconv.Itoa(l.Pids))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attach puts a process into the version 1 groups, all at once: the kernel
+// takes up to 18 ms for each.
+func (c *cgroups) attach(id string, pid int) error {
+	errs := make(chan error, len(c.v1))
+	for _, mount := range c.v1 {
+		go func() {
+			errs <- writeControl(filepath.Join(mount, c.folder, id), "cgroup.procs", strconv.Itoa(pid))
+		}()
+	}
+	var err error
+	for range c.v1 {
+		err = errors.Join(err, <-errs)
+	}
+	return err
+}
+
+// open gives a descriptor of one of the machine's version 2 groups, for
+// starting a process straight into it.
+func (c *cgroups) open(id, leaf string) (int, error) {
+	fd, err := unix.Open(c.v2dir(id, leaf), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("cannot open a control group: %w", err)
+	}
+	return fd, nil
+}
+
+// killAll ends what still runs in a machine's version 2 group.
+func (c *cgroups) killAll(id string) {
+	dir := c.v2dir(id)
+	if os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) == nil {
+		return
+	}
+	// Kernels before 5.14 have no cgroup.kill.
+	_ = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == "cgroup.procs" {
+			data, _ := os.ReadFile(p)
+			for _, f := range strings.Fields(string(data)) {
+				if pid, err := strconv.Atoi(f); err == nil && pid > 1 {
+					_ = unix.Kill(pid, unix.SIGKILL)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// remove takes a machine's groups away, waiting for the kernel to be done
+// with the processes in them.
+func (c *cgroups) remove(id string) error {
+	if !idPattern.MatchString(id) {
+		return fmt.Errorf("cannot remove control groups: %q is no machine", id)
+	}
+	dirs := []string{c.v2dir(id)}
+	for _, mount := range c.v1 {
+		dirs = append(dirs, filepath.Join(mount, c.folder, id))
+	}
+	errs := make(chan error, len(dirs))
+	for _, dir := range dirs {
+		go func() { errs <- removeTree(dir, 5*time.Second) }()
+	}
+	var err error
+	for range dirs {
+		err = errors.Join(err, <-errs)
+	}
+	return err
+}
+
+// removeAll takes our folder away from every hierarchy once it is empty.
+func (c *cgroups) removeAll() error {
+	err := removeTree(c.v2dir(), time.Second)
+	for _, mount := range c.v1 {
+		err = errors.Join(err, removeTree(filepath.Join(mount, c.folder), time.Second))
+	}
+	return err
+}
+
+// removeTree removes a folder of control groups bottom-up. Files in it cannot
+// be removed and need not be.
+func removeTree(dir string, patience time.Duration) error {
+	deadline := time.Now().Add(patience)
+	for pause := 500 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		var dirs []string
+		_ = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				dirs = append(dirs, p)
+			}
+			return nil
+		})
+		var err error
+		for _, d := range slices.Backward(dirs) {
+			if e := unix.Rmdir(d); e != nil && e != unix.ENOENT {
+				err = fmt.Errorf("cannot remove control group %s: %w", d, e)
+			}
+		}
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
+
+func writeControl(dir, file, value string) error {
+	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("cannot set a limit: %w", err)
+	}
+	_, err = f.WriteString(value)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("cannot set a limit: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,265 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/scarab-ops/scarab/container/firewall"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// network is the bridge of the local cloud and what had to be changed on the
+// host for it. The record is written before the change, so that the change
+// can always be undone.
+type network struct {
+	file string // where the record is
+	cfg  networkConfig
+	rec  networkRecord
+}
+
+type networkConfig struct {
+	bridge string
+	port   string // prefix of the machines' interfaces on the host
+	subnet netip.Prefix
+}
+
+type networkRecord struct {
+	Bridge  string            `json:"bridge"`
+	Subnet  netip.Prefix      `json:"subnet"`
+	Sysctls map[string]string `json:"sysctls"` // as they were
+}
+
+// mark is the bridge's alias. Without it the bridge is somebody else's.
+const mark = "scarab local cloud"
+
+func (n *network) gateway() netip.Addr { return n.rec.Subnet.Addr().Next() }
+
+// routedOthers tells whether the host was a router before we came.
+func (n *network) routedOthers() bool {
+	return strings.TrimSpace(n.rec.Sysctls["net/ipv4/ip_forward"]) == "1"
+}
+
+// ensure makes the bridge, or takes the one that is there if it is ours.
+func (n *network) ensure() error {
+	err := readJSON(n.file, &n.rec)
+	if errors.Is(err, os.ErrNotExist) {
+		n.rec, err = networkRecord{}, nil
+	}
+	if err != nil {
+		return err
+	}
+	if n.rec.Sysctls == nil {
+		subnet, err := freeSubnet(n.cfg.subnet)
+		if err != nil {
+			return err
+		}
+		before, err := readSysctl("net/ipv4/ip_forward")
+		if err != nil {
+			return err
+		}
+		n.rec = networkRecord{n.cfg.bridge, subnet, map[string]string{"net/ipv4/ip_forward": before}}
+		if err := writeJSON(n.file, &n.rec); err != nil {
+			return err
+		}
+	}
+	link, err := n.ensureBridge()
+	if err != nil {
+		return err
+	}
+	return n.setUpBridge(link)
+}
+
+func (n *network) ensureBridge() (netlink.Link, error) {
+	link, err := netlink.LinkByName(n.rec.Bridge)
+	var missing netlink.LinkNotFoundError
+	switch {
+	case err == nil && link.Attrs().Alias != mark:
+		return nil, fmt.Errorf("cannot use bridge %s: it exists and is not ours; remove it or choose another name", n.rec.Bridge)
+	case err == nil:
+		return link, nil
+	case !errors.As(err, &missing):
+		return nil, fmt.Errorf("cannot look for bridge %s: %w", n.rec.Bridge, err)
+	}
+	la := netlink.NewLinkAttrs()
+	la.Name, la.Alias = n.rec.Bridge, mark
+	la.HardwareAddr = macOf(n.gateway())
+	br := &netlink.Bridge{LinkAttrs: la}
+	if err := netlink.LinkAdd(br); err != nil {
+		return nil, fmt.Errorf("cannot make bridge %s: %w", n.rec.Bridge, err)
+	}
+	// Some kernels do not take the alias with the request.
+	if err := netlink.LinkSetAlias(br, mark); err != nil {
+		return nil, fmt.Errorf("cannot mark bridge %s: %w", n.rec.Bridge, err)
+	}
+	return br, nil
+}
+
+func (n *network) setUpBridge(link netlink.Link) error {
+	name := n.rec.Bridge
+	// Machines speak IPv4 only; without an IPv6 address the host cannot be
+	// reached past the rules for IPv4 either.
+	_ = writeSysctl("net/ipv6/conf/"+name+"/disable_ipv6", "1")
+	_ = writeSysctl("net/ipv4/conf/"+name+"/send_redirects", "0")
+	ip := net.IPNet{IP: n.gateway().AsSlice(), Mask: net.CIDRMask(n.rec.Subnet.Bits(), 32)}
+	if err := netlink.AddrReplace(link, &netlink.Addr{IPNet: &ip}); err != nil {
+		return fmt.Errorf("cannot set the address of bridge %s: %w", name, err)
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return fmt.Errorf("cannot start bridge %s: %w", name, err)
+	}
+	return writeSysctl("net/ipv4/ip_forward", "1")
+}
+
+// remove undoes ensure.
+func (n *network) remove() error {
+	var errs error
+	if link, err := netlink.LinkByName(n.rec.Bridge); err == nil && link.Attrs().Alias == mark {
+		errs = errors.Join(errs, netlink.LinkDel(link))
+	}
+	for name, value := range n.rec.Sysctls {
+		errs = errors.Join(errs, writeSysctl(name, strings.TrimSpace(value)))
+	}
+	if errs != nil {
+		return fmt.Errorf("cannot remove the network: %w", errs)
+	}
+	n.rec = networkRecord{}
+	if err := os.Remove(n.file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot remove the network: %w", err)
+	}
+	return nil
+}
+
+// portOf is the name of a machine's interface on the host: 15 bytes, the most
+// the kernel takes.
+func (n *network) portOf(id string) string { return n.cfg.port + strings.TrimPrefix(id, "sc") }
+
+// macOf gives every address a hardware address of its own.
+func macOf(a netip.Addr) net.HardwareAddr {
+	b := a.As4()
+	return net.HardwareAddr{0x02, 0x5c, b[0], b[1], b[2], b[3]}
+}
+
+func (n *network) wallOf(m *Machine) firewall.Machine {
+	return firewall.Machine{ID: m.ID, Address: m.Address, MAC: macOf(m.Address), Port: n.portOf(m.ID), Rules: m.Rules}
+}
+
+// attach gives the process's network namespace an interface on the bridge.
+// Ports are isolated: what one machine sends to another goes to the host,
+// which routes and filters it.
+func (n *network) attach(m *Machine) error {
+	br, err := netlink.LinkByName(n.rec.Bridge)
+	if err != nil {
+		return fmt.Errorf("cannot find bridge %s: %w", n.rec.Bridge, err)
+	}
+	la := netlink.NewLinkAttrs()
+	la.Name = n.portOf(m.ID)
+	la.MasterIndex = br.Attrs().Index
+	la.MTU = br.Attrs().MTU
+	if old, err := netlink.LinkByName(la.Name); err == nil {
+		_ = netlink.LinkDel(old) // of an earlier run of the same machine
+	}
+	port := &netlink.Veth{LinkAttrs: la, PeerName: "eth0", PeerHardwareAddr: macOf(m.Address), PeerNamespace: netlink.NsPid(m.Pid)}
+	if err := netlink.LinkAdd(port); err != nil {
+		return fmt.Errorf("cannot make a network interface: %w", err)
+	}
+	_ = writeSysctl("net/ipv6/conf/"+la.Name+"/disable_ipv6", "1")
+	if err := netlink.LinkSetIsolated(port, true); err != nil {
+		return fmt.Errorf("cannot isolate a network interface: %w", err)
+	}
+	if err := netlink.LinkSetUp(port); err != nil {
+		return fmt.Errorf("cannot start a network interface: %w", err)
+	}
+	return nil
+}
+
+func (n *network) detach(id string) error {
+	link, err := netlink.LinkByName(n.portOf(id))
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil
+	}
+	if err == nil {
+		err = netlink.LinkDel(link)
+	}
+	if err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("cannot remove a network interface: %w", err)
+	}
+	return nil
+}
+
+// configureInside sets the machine's own end up. The address is a host
+// address: everything else is behind the gateway.
+func configureInside(addr, gateway netip.Addr) error {
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot start the loopback interface: %w", err)
+	}
+	if !addr.IsValid() {
+		return nil
+	}
+	eth, err := netlink.LinkByName("eth0")
+	if err != nil {
+		return fmt.Errorf("cannot find the network interface: %w", err)
+	}
+	_ = writeSysctl("net/ipv6/conf/eth0/disable_ipv6", "1")
+	host := func(a netip.Addr) *net.IPNet { return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(32, 32)} }
+	err = errors.Join(
+		netlink.AddrAdd(eth, &netlink.Addr{IPNet: host(addr)}),
+		netlink.LinkSetUp(eth),
+		netlink.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Dst: host(gateway), Scope: netlink.SCOPE_LINK}),
+		netlink.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: gateway.AsSlice()}))
+	if err != nil {
+		return fmt.Errorf("cannot configure the network: %w", err)
+	}
+	return nil
+}
+
+// freeSubnet is the wanted /16 or the next one that no route of the host uses.
+func freeSubnet(want netip.Prefix) (netip.Prefix, error) {
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return want, fmt.Errorf("cannot read the host's routes: %w", err)
+	}
+	for range 128 {
+		taken := false
+		for _, r := range routes {
+			if r.Dst == nil {
+				continue
+			}
+			ones, _ := r.Dst.Mask.Size()
+			a, ok := netip.AddrFromSlice(r.Dst.IP.To4())
+			taken = taken || ok && ones > 0 && netip.PrefixFrom(a, ones).Overlaps(want)
+		}
+		if !taken {
+			return want.Masked(), nil
+		}
+		b := want.Addr().As4()
+		b[1]++ // the next /16, round and round within 10/8
+		want = netip.PrefixFrom(netip.AddrFrom4(b), want.Bits())
+	}
+	return want, errors.New("cannot find a free subnet for machines: choose one")
+}
+
+func readSysctl(name string) (string, error) {
+	data, err := os.ReadFile(filepath.Join("/proc/sys", name))
+	if err != nil {
+		return "", fmt.Errorf("cannot read kernel setting %s: %w", name, err)
+	}
+	return string(data), nil
+}
+
+func writeSysctl(name, value string) error {
+	if err := os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0o644); err != nil {
+		return fmt.Errorf("cannot set kernel setting %s: %w", name, err)
+	}
+	return nil
+}

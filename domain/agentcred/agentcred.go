@@ -1,0 +1,93 @@
+// Package agentcred owns how agents prove who they are: a one-time enrolment
+// token bound to one machine or unit, then a password and a certificate. Rows
+// of kind "agent-credential" in model scope hold verifiers only; the token
+// itself stays sealed until it was used, so that a start that crashed half-way
+// can hand the machine the same one again.
+package agentcred
+
+import (
+	"errors"
+	"time"
+
+	"github.com/scarab-ops/scarab/state"
+)
+
+// A Row is one agent's verifiers.
+type Row struct {
+	Tag string `json:"tag"` // machine-0, unit-mysql-0
+	// Verifier is the salted hash of the agent's password; empty until enrolled.
+	Verifier string `json:"verifier,omitempty"`
+	// TokenVerifier is the salted hash of the one-time token; empty once used.
+	TokenVerifier string    `json:"token-verifier,omitempty"`
+	TokenExpiry   time.Time `json:"token-expiry,omitzero"`
+	// Nonce is the machine's start nonce, "" for units.
+	Nonce string `json:"nonce,omitempty"`
+	// KeyID is the SHA-256 of the public key of the first enrolment (hex);
+	// renewal must use the same key.
+	KeyID    string    `json:"key-id,omitempty"`
+	Enrolled time.Time `json:"enrolled,omitzero"`
+	// Generation rises with each change; live sessions of an older one are cut.
+	Generation int `json:"generation"`
+}
+
+// TokenLife is how long an unused token is good for.
+const TokenLife = 60 * time.Minute
+
+// Table holds verifiers, in model scope.
+var Table = state.Table[Row]{Kind: "agent-credential", ID: func(r Row) string { return r.Tag }}
+
+// Errors of enrolment.
+var (
+	// ErrUsed reports a token that was used already.
+	ErrUsed = errors.New("cannot enrol: the enrolment token was used already; ask an operator to re-enrol the machine")
+	// ErrExpired reports a token that is too old.
+	ErrExpired = errors.New("cannot enrol: the enrolment token has expired; ask an operator to re-enrol the machine")
+)
+
+// Issue records a new one-time token's verifier for tag. Any earlier password
+// stops working.
+func Issue(tx *state.Tx, s state.Scope, tag, verifier, nonce string, now time.Time) error {
+	r, err := Table.Get(tx, s, tag)
+	var missing *state.NotFoundError
+	if err != nil && !errors.As(err, &missing) {
+		return err
+	}
+	return Table.Put(tx, s, Row{
+		Tag: tag, TokenVerifier: verifier, TokenExpiry: now.Add(TokenLife), Nonce: nonce,
+		Generation: r.Generation + 1,
+	})
+}
+
+// Enrol consumes the token: the password's verifier replaces it in one
+// transaction, so of any number of tries exactly one succeeds.
+func Enrol(tx *state.Tx, s state.Scope, tag, tokenVerifier, verifier, keyID string, now time.Time) error {
+	r, err := Table.Get(tx, s, tag)
+	switch {
+	case err != nil:
+		return err
+	case r.TokenVerifier == "" || r.TokenVerifier != tokenVerifier:
+		return ErrUsed
+	case now.After(r.TokenExpiry):
+		return ErrExpired
+	}
+	r.TokenVerifier, r.Verifier, r.KeyID, r.Enrolled = "", verifier, keyID, now
+	return Table.Put(tx, s, r)
+}
+
+// SetPassword replaces the verifier of an enrolled agent.
+func SetPassword(tx *state.Tx, s state.Scope, tag, verifier string) error {
+	r, err := Table.Get(tx, s, tag)
+	if err != nil {
+		return err
+	}
+	r.Verifier = verifier
+	return Table.Put(tx, s, r)
+}
+
+// Revoke forgets the agent; live sessions end.
+func Revoke(tx *state.Tx, s state.Scope, tag string) error {
+	if !Table.Has(tx, s, tag) {
+		return nil
+	}
+	return Table.Delete(tx, s, tag)
+}

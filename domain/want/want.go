@@ -1,0 +1,251 @@
+// Package want computes what agents are told: for a unit all that decides its
+// next hook and all that a hook may read, for a machine what should be on it.
+// It owns no rows and changes nothing; each answer is a function of one
+// revision of the state.
+package want
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/scarab-ops/scarab/domain/application"
+	"github.com/scarab-ops/scarab/domain/charmstore"
+	"github.com/scarab-ops/scarab/domain/controller"
+	"github.com/scarab-ops/scarab/domain/lease"
+	"github.com/scarab-ops/scarab/domain/machine"
+	"github.com/scarab-ops/scarab/domain/model"
+	"github.com/scarab-ops/scarab/domain/relation"
+	"github.com/scarab-ops/scarab/domain/task"
+	"github.com/scarab-ops/scarab/domain/unit"
+	"github.com/scarab-ops/scarab/names"
+	"github.com/scarab-ops/scarab/state"
+	"github.com/scarab-ops/scarab/wire/agentapi"
+)
+
+// Unit computes a unit's Want.
+func Unit(r state.Reader, m names.Model, name names.Unit) (agentapi.Want, error) {
+	p, err := look(r, m, name)
+	if err != nil {
+		return agentapi.Want{}, err
+	}
+	cfg, err := model.EffectiveConfig(r, p.model)
+	if err != nil {
+		return agentapi.Want{}, err
+	}
+	ctl, err := controller.Get(r)
+	if err != nil {
+		return agentapi.Want{}, err
+	}
+	w := agentapi.Want{
+		Life: string(p.unit.Life), Unit: string(name), Application: string(p.app.Name),
+		ModelUUID: string(m), ModelName: p.model.Name, MachineID: string(p.unit.Machine),
+		PrincipalUnit:   string(p.unit.Principal),
+		HasSubordinates: hasSubordinates(r, p.scope, name),
+		CharmURL:        p.app.CharmURL, CharmSHA256: p.charm.SHA256, CharmModified: p.app.CharmModified,
+		CharmUser: p.charm.Charm.Meta.CharmUser, ForceUpgrade: p.app.ForceUnits,
+		ConfigHash:  hash(application.Effective(p.charm.Charm.Config, p.app.Config)),
+		TrustHash:   hash(p.app.Trust),
+		AddressHash: hash([]any{machine.Address(r, p.scope, p.unit.Machine), p.app.Bindings}),
+		Leader:      lease.Holder(r, p.scope, string(p.app.Name)) == string(name),
+		Resolved:    p.unit.Resolved, RetryHooks: cfg.Bool("automatically-retry-hooks"),
+		UpdateStatusInterval: cfg.Duration("update-status-hook-interval"),
+		HookTimeout:          cfg.Duration("hook-timeout"), HookMemory: cfg.Bytes("hook-memory"),
+		HookPids: cfg.Int("hook-pids"), LoggingConfig: cfg.String("logging-config"),
+		APIAddresses: ctl.AgentAddresses, Relations: relations(r, p), Tasks: tasks(r, p.scope, string(name)),
+	}
+	if l, err := application.Leaders.Get(r, p.scope, string(p.app.Name)); err == nil {
+		w.LeaderSettings = l.Version
+	}
+	return w, nil
+}
+
+// picture is a unit with the rows it hangs on.
+type picture struct {
+	scope state.Scope
+	model model.Row
+	unit  unit.Row
+	app   application.Row
+	charm charmstore.Row
+}
+
+func look(r state.Reader, m names.Model, name names.Unit) (picture, error) {
+	p := picture{scope: model.ScopeOf(m)}
+	var err error
+	if p.model, err = model.Get(r, m); err != nil {
+		return p, err
+	}
+	if p.unit, err = unit.Get(r, p.scope, name); err != nil {
+		return p, err
+	}
+	if p.app, err = application.Get(r, p.scope, p.unit.Application); err != nil {
+		return p, err
+	}
+	p.charm, err = charmstore.Get(r, p.scope, p.app.CharmURL)
+	return p, err
+}
+
+func hash(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
+}
+
+func hasSubordinates(r state.Reader, s state.Scope, name names.Unit) bool {
+	for _, rel := range relation.Of(r, s, name.Application()) {
+		_, remote, _ := rel.Sides(name.Application())
+		if rel.Scope != "container" || !remote.Subordinate {
+			continue
+		}
+		for _, u := range unit.Of(r, s, remote.Application) {
+			if u.Principal == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func relations(r state.Reader, p picture) []agentapi.WantRelation {
+	out := []agentapi.WantRelation{}
+	for _, rel := range relation.Of(r, p.scope, p.app.Name) {
+		local, remote, _ := rel.Sides(p.app.Name)
+		me, known := relation.MemberOf(r, p.scope, rel.ID, p.unit.Name)
+		w := agentapi.WantRelation{
+			ID: rel.ID, Key: string(rel.Key), Endpoint: local.Name, Interface: local.Interface,
+			Role: local.Role, Scope: rel.Scope, Life: string(rel.Life), Suspended: rel.Suspended,
+			Implicit: local.Implicit, InScope: known && !me.Departed, RemoteApp: string(remote.Application),
+			RemoteAppVersion: relation.BagOf(r, p.scope, rel.ID, remote.Application).Version,
+			Members:          map[string]int64{},
+		}
+		for _, mem := range relation.InScope(r, p.scope, rel.ID) {
+			if sees(r, p, rel, remote.Application, mem.Unit) {
+				w.Members[string(mem.Unit)] = mem.Version
+			}
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+// sees tells whether a unit may see another member: any unit of the other
+// side, any sibling in a peer relation, and in a container-scoped relation
+// only the counterpart on its own principal.
+func sees(r state.Reader, p picture, rel relation.Row, remote names.Application, other names.Unit) bool {
+	if other == p.unit.Name || other.Application() != remote {
+		return false
+	}
+	if rel.Scope != "container" {
+		return true
+	}
+	if p.unit.Principal != "" {
+		return other == p.unit.Principal
+	}
+	u, err := unit.Get(r, p.scope, other)
+	return err == nil && u.Principal == p.unit.Name
+}
+
+func tasks(r state.Reader, s state.Scope, receiver string) []agentapi.Task {
+	out := []agentapi.Task{}
+	for _, t := range task.For(r, s, receiver) {
+		out = append(out, agentapi.Task{
+			ID: string(t.ID), Name: t.Name, Params: t.Params, Parallel: t.Parallel,
+			Group: t.Group, Cancelled: t.Status == "aborting", Timeout: t.Timeout,
+		})
+	}
+	return out
+}
+
+// UnitKeys are the rows that a unit's Want is made of, so that a watch wakes
+// for these and no others. They change when relations come and go.
+func UnitKeys(r state.Reader, m names.Model, name names.Unit) []state.Key {
+	s, a := model.ScopeOf(m), name.Application()
+	keys := []state.Key{
+		model.Table.Key(state.Controller, string(m)), controller.Table.Key(state.Controller, "controller"),
+		model.ConfigTable.Key(s, "config"), unit.Table.Key(s, string(name)),
+		application.Table.Key(s, string(a)), application.Leaders.Key(s, string(a)),
+		lease.Table.Key(s, string(a)), relation.Table.Keys(s), task.Queues.Key(s, string(name)),
+	}
+	if u, err := unit.Get(r, s, name); err == nil && u.Machine != "" {
+		keys = append(keys, machine.Seen.Key(s, string(u.Machine)), machine.Instances.Key(s, string(u.Machine)))
+	}
+	for _, t := range task.For(r, s, string(name)) {
+		keys = append(keys, task.Table.Key(s, string(t.ID)))
+	}
+	for _, rel := range relation.Of(r, s, a) {
+		prefix := strconv.Itoa(rel.ID) + "/"
+		keys = append(keys, relation.Members.KeysUnder(s, prefix), relation.AppBags.KeysUnder(s, prefix))
+		if _, remote, _ := rel.Sides(a); rel.Scope == "container" && remote.Subordinate {
+			keys = append(keys, unit.Table.KeysUnder(s, string(remote.Application)+"/"))
+		}
+	}
+	return keys
+}
+
+// Machine computes a machine's MachineWant. sign makes the removal order of a
+// machine that is to take itself down.
+func Machine(r state.Reader, m names.Model, id names.Machine) (agentapi.MachineWant, error) {
+	s := model.ScopeOf(m)
+	mrow, err := model.Get(r, m)
+	if err != nil {
+		return agentapi.MachineWant{}, err
+	}
+	row, err := machine.Get(r, s, id)
+	if err != nil {
+		return agentapi.MachineWant{}, err
+	}
+	cfg, err := model.EffectiveConfig(r, mrow)
+	if err != nil {
+		return agentapi.MachineWant{}, err
+	}
+	ctl, err := controller.Get(r)
+	if err != nil {
+		return agentapi.MachineWant{}, err
+	}
+	w := agentapi.MachineWant{
+		Life: string(row.Life), APIAddresses: ctl.AgentAddresses, LoggingConfig: cfg.String("logging-config"),
+		AuthorizedKeys: Keys(cfg), Units: []agentapi.MachineUnit{}, Tasks: tasks(r, s, string(id)),
+	}
+	for _, u := range unit.On(r, s, id) {
+		mu := agentapi.MachineUnit{Unit: string(u.Name), Life: string(u.Life), Principal: string(u.Principal)}
+		if app, err := application.Get(r, s, u.Application); err == nil {
+			if ch, err := charmstore.Get(r, s, app.CharmURL); err == nil {
+				mu.CharmUser = ch.Charm.Meta.CharmUser
+			}
+		}
+		w.Units = append(w.Units, mu)
+	}
+	return w, nil
+}
+
+// Keys splits the authorized-keys setting into one key each.
+func Keys(cfg model.Config) []string {
+	out := []string{}
+	for line := range strings.SplitSeq(cfg.String("authorized-keys"), "\n") {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			out = append(out, line)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// MachineKeys are the rows that a machine's MachineWant is made of.
+func MachineKeys(r state.Reader, m names.Model, id names.Machine) []state.Key {
+	s := model.ScopeOf(m)
+	keys := []state.Key{
+		model.Table.Key(state.Controller, string(m)), controller.Table.Key(state.Controller, "controller"),
+		model.ConfigTable.Key(s, "config"), machine.Table.Key(s, string(id)),
+		unit.Table.Keys(s), task.Queues.Key(s, string(id)),
+	}
+	for _, t := range task.For(r, s, string(id)) {
+		keys = append(keys, task.Table.Key(s, string(t.ID)))
+	}
+	return keys
+}

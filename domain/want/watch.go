@@ -1,0 +1,76 @@
+package want
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+
+	"github.com/scarab-ops/scarab/names"
+	"github.com/scarab-ops/scarab/state"
+)
+
+// A Watch tells an agent when its want has changed. It wakes for the rows that
+// the want is made of and speaks up only if the answer differs, so that a
+// lease renewed or a row touched in passing costs the agent nothing.
+type Watch struct {
+	store *state.Store
+	sub   *state.Subscription
+	keys  func(*state.View) []state.Key
+	value func(*state.View) (any, error)
+	last  [sha256.Size]byte
+	begun bool
+}
+
+// WatchUnit watches a unit's Want.
+func WatchUnit(st *state.Store, m names.Model, u names.Unit) *Watch {
+	return newWatch(st,
+		func(v *state.View) []state.Key { return UnitKeys(v, m, u) },
+		func(v *state.View) (any, error) { return Unit(v, m, u) })
+}
+
+// WatchMachine watches a machine's MachineWant.
+func WatchMachine(st *state.Store, m names.Model, id names.Machine) *Watch {
+	return newWatch(st,
+		func(v *state.View) []state.Key { return MachineKeys(v, m, id) },
+		func(v *state.View) (any, error) { return Machine(v, m, id) })
+}
+
+func newWatch(st *state.Store, keys func(*state.View) []state.Key, value func(*state.View) (any, error)) *Watch {
+	return &Watch{store: st, keys: keys, value: value, sub: st.Subscribe(keys(st.View())...)}
+}
+
+// Next returns at once the first time, and then after each change.
+func (w *Watch) Next(ctx context.Context) (any, error) {
+	for {
+		if w.look() {
+			return nil, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-w.sub.C():
+			w.sub.Take()
+		}
+	}
+}
+
+// look reports whether the value differs from the one last told.
+func (w *Watch) look() bool {
+	v := w.store.View()
+	w.sub.Add(w.keys(v)...)
+	value, err := w.value(v)
+	var sum [sha256.Size]byte
+	if err != nil {
+		sum = sha256.Sum256([]byte(err.Error()))
+	} else if raw, err := json.Marshal(value); err == nil {
+		sum = sha256.Sum256(raw)
+	}
+	if w.begun && sum == w.last {
+		return false
+	}
+	w.begun, w.last = true, sum
+	return true
+}
+
+// Stop ends the watch.
+func (w *Watch) Stop() { w.sub.Close() }

@@ -1,0 +1,88 @@
+package state
+
+import (
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+	"sync/atomic"
+
+	"github.com/google/btree"
+)
+
+// entry is a stored row. It never changes once it is in a View.
+type entry struct {
+	key     string
+	val     []byte
+	mod     int64
+	private bool                // belongs to one Tx read: decode anew each time
+	memo    atomic.Pointer[any] // the row decoded, once a reader has asked for it
+}
+
+type tree = btree.BTreeG[*entry]
+
+func newTree() *tree {
+	return btree.NewG(32, func(a, b *entry) bool { return a.key < b.key })
+}
+
+// View is an immutable picture of one revision.
+type View struct {
+	rev  int64
+	tree *tree
+}
+
+// Rev returns the revision the view shows.
+func (v *View) Rev() int64 { return v.rev }
+
+// Len returns the number of rows, those that deletes leave behind included.
+func (v *View) Len() int { return v.tree.Len() }
+
+func (v *View) get(key string) *entry {
+	e, _ := v.tree.Get(&entry{key: key})
+	return e
+}
+
+func (v *View) scan(prefix string) iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		v.tree.AscendGreaterOrEqual(&entry{key: prefix}, func(e *entry) bool {
+			return strings.HasPrefix(e.key, prefix) && yield(e)
+		})
+	}
+}
+
+// Scopes returns the scopes that hold rows, or did, in key order.
+func Scopes(v *View) []Scope {
+	var all []Scope
+	from := ""
+	for {
+		var next *entry
+		v.tree.AscendGreaterOrEqual(&entry{key: from}, func(e *entry) bool {
+			next = e
+			return false
+		})
+		if next == nil {
+			return all
+		}
+		s, _, _ := splitKey(next.key)
+		if s == "" { // not one of ours: step over it
+			from = next.key + "\x00"
+			continue
+		}
+		all = append(all, s)
+		from = "/" + string(s) + "0" // '0' follows '/'
+	}
+}
+
+// Dump writes every row as a line of key and value, in key order, for tests of
+// migrations and for support. Sealed rows stay sealed.
+func (v *View) Dump(w io.Writer) error {
+	for e := range v.scan("/") {
+		if _, kind, _ := splitKey(e.key); kind == fenceKind {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "%s %s\n", e.key, e.val); err != nil {
+			return fmt.Errorf("cannot write dump: %w", err)
+		}
+	}
+	return nil
+}
