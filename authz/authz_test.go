@@ -85,6 +85,10 @@ func TestRuleAdmit(t *testing.T) {
 		{"enrolling on unit's", authz.Self(authz.Unit), enrolling, false},
 		{"enrolling on ping", authz.Self(authz.Everyone), enrolling, false},
 		{"two kinds at once", authz.Self(authz.Agents), &authz.Caller{Kind: authz.Agents, Unit: "app/0"}, false},
+		{"unit beside users", authz.OnModel(authz.Read).AndAgents(authz.Unit), unit, true},
+		{"unit beside users, no model", authz.OnModel(authz.Read).AndAgents(authz.Unit), &authz.Caller{Kind: authz.Unit, Unit: "app/0"}, false},
+		{"machine beside users and units", authz.OnModel(authz.Read).AndAgents(authz.Unit), &authz.Caller{Kind: authz.Machine, Machine: "0", Model: m1}, false},
+		{"enrolling cannot be added", authz.OnModel(authz.Read).AndAgents(authz.Enrolling), enrolling, false},
 		{"level for agents", authz.Rule{Who: authz.Unit, Need: authz.Read, On: authz.OnTheModel}, unit, false},
 	}
 	for _, c := range cases {

@@ -93,6 +93,10 @@ func (r Rule) Reads() Rule { r.Class = ClassRead; return r }
 // recorded.
 func (r Rule) Changes() Rule { r.Class = ClassChange; return r }
 
+// AndAgents admits agents of the model too, beside the users that the rule
+// admits: a machine or unit of the connection's model, whatever its name.
+func (r Rule) AndAgents(k Kinds) Rule { r.Who |= k & Agents; return r }
+
 // During adds unusual times at which the method answers.
 func (r Rule) During(w When) Rule { r.When |= w; return r }
 
@@ -104,7 +108,9 @@ func (r Rule) Valid() bool {
 	switch r.On {
 	case OnSelf:
 		return r.Need == Nobody
-	case OnTheController, OnTheModel, OnItem:
+	case OnTheModel:
+		return r.Who&User != 0 && r.Who&^(User|Agents) == 0 && r.Need > Nobody && r.Need <= Superuser
+	case OnTheController, OnItem:
 		return r.Who == User && r.Need > Nobody && r.Need <= Superuser
 	}
 	return false
@@ -133,6 +139,9 @@ func (r Rule) Admit(c *Caller, g Grants) error {
 	case OnTheController:
 		return c.Check(g, r.Need, Controller)
 	case OnTheModel:
+		if c.Kind != User && c.Model != "" && g.Present(c) {
+			return nil
+		}
 		return c.Check(g, r.Need, Model(c.Model))
 	case OnItem, OnSelf:
 		if !g.Present(c) {

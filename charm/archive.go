@@ -3,6 +3,7 @@ package charm
 import (
 	"archive/zip"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -96,6 +97,10 @@ func OpenArchive(r io.ReaderAt, size int64, lim Limits) (*Archive, error) {
 		return nil, err
 	}
 	a.charm, err = readCharm(a.readFile)
+	var broken *ArchiveError
+	if errors.As(err, &broken) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, &ArchiveError{Class: ErrArchiveMetadata, Reason: err.Error(), cause: err}
 	}

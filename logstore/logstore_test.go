@@ -197,7 +197,7 @@ func TestTailIsPushedWithoutGap(t *testing.T) {
 }
 
 func TestSlowFollowerIsTold(t *testing.T) {
-	s, _ := open(t, func(c *logstore.Config) { c.QueueLines, c.SourceBurst = 4, 1 << 20 })
+	s, _ := open(t, func(c *logstore.Config) { c.QueueLines, c.SourceBurst = 4, 1<<20 })
 	first := make(chan struct{})
 	hold := make(chan struct{})
 	var got []string

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -20,11 +19,10 @@ import (
 
 type logFlags struct {
 	include, exclude, includeModule, excludeModule, includeLabel, excludeLabel []string
-	level                                                                    string
-	lines, limit                                                             uint
-	replay, tail, noTail, date, ms, utc, location, colour, retry             bool
-	retryDelay                                                               time.Duration
-	firehose                                                                 bool
+	level                                                                      string
+	lines, limit                                                               uint
+	replay, tail, noTail, date, ms, utc, location, colour, retry               bool
+	retryDelay                                                                 time.Duration
 }
 
 func debugLogCommand(s *session.Session) *cobra.Command {
@@ -65,8 +63,8 @@ func (f *logFlags) register(c *cobra.Command) {
 	fl.StringArrayVarP(&f.exclude, "exclude", "x", nil, "No lines of these entities")
 	fl.StringArrayVar(&f.includeModule, "include-module", nil, "Only lines of these modules")
 	fl.StringArrayVar(&f.excludeModule, "exclude-module", nil, "No lines of these modules")
-	fl.StringArrayVar(&f.includeLabel, "include-label", nil, "Only lines with these labels (key=value)")
-	fl.StringArrayVar(&f.excludeLabel, "exclude-label", nil, "No lines with these labels (key=value)")
+	fl.StringArrayVar(&f.includeLabel, "include-label", nil, "Only lines with these labels ")
+	fl.StringArrayVar(&f.excludeLabel, "exclude-label", nil, "No lines with these labels ")
 	fl.StringVarP(&f.level, "level", "l", "", "Lowest level: TRACE, DEBUG, INFO, WARNING, ERROR, CRITICAL")
 	fl.UintVarP(&f.lines, "lines", "n", 10, "Begin with this many of the last lines")
 	fl.UintVar(&f.limit, "limit", 0, "End after this many lines (0: never)")
@@ -80,7 +78,6 @@ func (f *logFlags) register(c *cobra.Command) {
 	fl.BoolVar(&f.colour, "color", false, "Use colours even when the output is no terminal")
 	fl.BoolVar(&f.retry, "retry", false, "Connect again when the stream breaks")
 	fl.DurationVar(&f.retryDelay, "retry-delay", time.Second, "Wait this long before connecting again")
-	fl.BoolVar(&f.firehose, "firehose", false, "Show the lines of all models of the controller")
 }
 
 func (f *logFlags) params(s *session.Session) (url.Values, error) {
@@ -93,7 +90,7 @@ func (f *logFlags) params(s *session.Session) (url.Values, error) {
 		v.Set("level", level)
 	}
 	for key, list := range map[string][]string{"includeEntity": entities(f.include), "excludeEntity": entities(f.exclude), "includeModule": f.includeModule,
-		"excludeModule": f.excludeModule, "includeLabels": f.includeLabel, "excludeLabels": f.excludeLabel} {
+		"excludeModule": f.excludeModule, "includeLabel": f.includeLabel, "excludeLabel": f.excludeLabel} {
 		for _, x := range list {
 			v.Add(key, x)
 		}
@@ -108,9 +105,6 @@ func (f *logFlags) params(s *session.Session) (url.Values, error) {
 	}
 	if f.noTail || (!f.tail && !s.Term().StdoutIsTerminal()) {
 		v.Set("noTail", "true")
-	}
-	if f.firehose {
-		v.Set("firehose", "true")
 	}
 	return v, nil
 }
@@ -172,12 +166,7 @@ func (f *logFlags) print(s *session.Session, l session.LogLine, format *output.F
 		text += " " + output.Escape(l.Location)
 	}
 	if len(l.Labels) > 0 {
-		var labels []string
-		for k, v := range l.Labels {
-			labels = append(labels, k+"="+v)
-		}
-		sort.Strings(labels)
-		text += " " + output.Escape(strings.Join(labels, ","))
+		text += " " + output.Escape(strings.Join(l.Labels, ","))
 	}
 	_, err := fmt.Fprintf(s.Stdout.Raw(), "%s %s\n", text, output.EscapeText(l.Message))
 	return err

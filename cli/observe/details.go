@@ -104,12 +104,12 @@ type unitDoc struct {
 }
 
 type relationDoc struct {
-	ID              int                    `yaml:"relation-id" json:"relation-id"`
-	Endpoint        string                 `yaml:"endpoint" json:"endpoint"`
-	CrossModel      bool                   `yaml:"cross-model,omitempty" json:"cross-model,omitempty"`
-	RelatedEndpoint string                 `yaml:"related-endpoint" json:"related-endpoint"`
-	Application     map[string]any         `yaml:"application-data" json:"application-data"`
-	Local           *relationUnit          `yaml:"local-unit,omitempty" json:"local-unit,omitempty"`
+	ID              int                     `yaml:"relation-id" json:"relation-id"`
+	Endpoint        string                  `yaml:"endpoint" json:"endpoint"`
+	CrossModel      bool                    `yaml:"cross-model,omitempty" json:"cross-model,omitempty"`
+	RelatedEndpoint string                  `yaml:"related-endpoint" json:"related-endpoint"`
+	Application     map[string]any          `yaml:"application-data" json:"application-data"`
+	Local           *relationUnit           `yaml:"local-unit,omitempty" json:"local-unit,omitempty"`
 	Related         map[string]relationUnit `yaml:"related-units,omitempty" json:"related-units,omitempty"`
 }
 

@@ -8,7 +8,9 @@ import (
 
 // query is a parsed condition of wait-for: comparisons of fields with texts, numbers and truth values, joined by && and ||,
 // negated by !, grouped by parentheses.
-type query struct{ eval func(fields map[string]any) (any, error) }
+type query struct {
+	eval func(fields map[string]any) (any, error)
+}
 
 // maxQuery bounds the text, and with it the depth of the parser.
 const maxQuery = 4096

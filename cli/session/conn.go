@@ -46,7 +46,7 @@ type LogLine struct {
 	Module    string
 	Location  string
 	Message   string
-	Labels    map[string]string
+	Labels    []string
 }
 
 // LogSource is the part of a connection that streams logs. It calls each line until the stream ends.

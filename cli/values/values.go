@@ -231,3 +231,13 @@ func Pairs(args []string, read func(file string) ([]byte, error)) (map[string]st
 	}
 	return out, nil
 }
+
+// ConstraintMap gives constraints as keys and texts, for YAML and JSON.
+func ConstraintMap(v wire.Value) map[string]string {
+	out := map[string]string{}
+	for _, f := range strings.Fields(FormatConstraints(v)) {
+		key, val, _ := strings.Cut(f, "=")
+		out[key] = val
+	}
+	return out
+}

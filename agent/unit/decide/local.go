@@ -131,7 +131,7 @@ func Done(l Local, op Op) Local {
 	case Resign:
 		l.Leader = false
 	case EnterScope:
-		l.setRelation(op, func(r *Relation) { r.Created = true })
+		l.setRelation(op, func(r *Relation) { r.Created, r.Broken = true, false })
 	case LeaveScope:
 		l.setRelation(op, func(r *Relation) { r.Broken = true })
 	case Dead:
@@ -185,14 +185,15 @@ func (l *Local) hookDone(op Op) {
 func (l *Local) relationDone(op Op) {
 	l.setRelation(op, func(r *Relation) {
 		switch op.Step {
-		case Created:
-			r.Created = true
+		case Created: // again after a suspension: everything starts anew
+			r.Created, r.Broken, r.Members, r.AppVersion = true, false, nil, 0
 		case Joined:
 			if r.Members == nil {
 				r.Members = map[string]int64{}
 			}
 			r.Members[op.RemoteUnit] = op.Version
 			pair := op
+			pair.Kind = Hook
 			pair.Hook, pair.Step, pair.Retry, pair.Resolved = op.Endpoint+"-relation-changed", Changed, false, false
 			l.Queued = &pair
 		case Changed:

@@ -139,8 +139,10 @@ func reboot(l Local, _ agentapi.Want) (Op, bool) {
 	return hook(Start), l.Started && !l.Stopped && l.Now.BootID != l.BootID
 }
 
+// upgrade waits for the end of the first run, so that its order holds; a first
+// run that fails can be helped by a forced upgrade.
 func upgrade(l Local, w agentapi.Want) (Op, bool) {
-	ok := w.Life == "alive" && w.CharmURL != "" && l.Charm != charmOf(w)
+	ok := w.Life == "alive" && l.Started && w.CharmURL != "" && l.Charm != charmOf(w)
 	return Op{Kind: Deploy, RelationID: -1, Charm: charmOf(w)}, ok
 }
 

@@ -1,0 +1,279 @@
+package client
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/scarab-ops/scarab/apiserver/facades/wiremap"
+	"github.com/scarab-ops/scarab/charm"
+	"github.com/scarab-ops/scarab/domain/application"
+	"github.com/scarab-ops/scarab/domain/fullstatus"
+	"github.com/scarab-ops/scarab/domain/machine"
+	"github.com/scarab-ops/scarab/domain/relation"
+	domstatus "github.com/scarab-ops/scarab/domain/status"
+	"github.com/scarab-ops/scarab/domain/unit"
+	"github.com/scarab-ops/scarab/names"
+	wireclient "github.com/scarab-ops/scarab/wire/client"
+)
+
+// status is a picture of a model on its way to the wire, through a filter.
+type status struct {
+	p *fullstatus.Picture
+	f *fullstatus.Filter
+}
+
+// unfiltered data are shown whole; that of machines and units is cut down to
+// what clients need.
+func detailed(e domstatus.Entry, version, life string, whole bool) wireclient.DetailedStatus {
+	d := wireclient.DetailedStatus{
+		Status: e.Status, Info: e.Message, Since: wiremap.Time(e.Since), Version: version, Life: life,
+	}
+	switch {
+	case whole && e.Data != nil:
+		d.Data = e.Data
+	default:
+		d.Data = noData
+		if id, ok := e.Data["relation-id"]; ok {
+			d.Data = map[string]any{"relation-id": id}
+		}
+	}
+	return d
+}
+
+// noData is shared by all statuses without data; nobody writes to it.
+var noData = map[string]any{}
+
+func (s status) full(now time.Time) wireclient.FullStatus {
+	out := wireclient.FullStatus{
+		Model:               s.model(),
+		Machines:            make(map[string]wireclient.MachineStatus, len(s.p.Machines)),
+		Applications:        make(map[string]wireclient.ApplicationStatus, len(s.p.Applications)),
+		RemoteApplications:  map[string]wireclient.RemoteApplicationStatus{},
+		Offers:              map[string]wireclient.ApplicationOfferStatus{},
+		Relations:           []wireclient.RelationStatus{},
+		Branches:            map[string]wireclient.BranchStatus{},
+		ControllerTimestamp: now.UTC(),
+	}
+	for _, m := range s.p.Machines {
+		if s.f.Machine(m.ID) {
+			out.Machines[string(m.ID)] = s.machine(m)
+		}
+	}
+	for _, a := range s.p.Applications {
+		if s.f.Application(a.Name) {
+			out.Applications[string(a.Name)] = s.application(a)
+		}
+	}
+	for _, r := range s.p.Relations {
+		apps := make([]names.Application, 0, 2)
+		for _, e := range r.Endpoints {
+			apps = append(apps, e.Application)
+		}
+		if s.f.Relation(apps...) {
+			out.Relations = append(out.Relations, s.relation(r))
+		}
+	}
+	slices.SortFunc(out.Relations, func(a, b wireclient.RelationStatus) int { return a.ID - b.ID })
+	return out
+}
+
+func (s status) model() wireclient.ModelStatusInfo {
+	m := s.p.Model
+	return wireclient.ModelStatusInfo{
+		Name: m.Name, Type: "iaas", CloudTag: m.Cloud.Tag().String(), Region: m.Region, Version: m.AgentVersion,
+		ModelStatus: detailed(s.p.Status(domstatus.OfModel), "", "", true), SLA: "unsupported",
+	}
+}
+
+func (s status) machine(m machine.Row) wireclient.MachineStatus {
+	inst, seen := s.p.Instances[m.ID], s.p.Seen[m.ID]
+	version := s.p.Model.AgentVersion
+	agent := s.p.Machine(m)
+	if agent.Status == "pending" {
+		version = ""
+	}
+	out := wireclient.MachineStatus{
+		ID: string(m.ID), Base: wiremap.FromBase(m.Base), Constraints: m.Constraints.String(),
+		AgentStatus:    detailed(agent, version, m.Life.Wire(), false),
+		InstanceStatus: detailed(instanceStatus(s.p.Status(domstatus.OfInstance(string(m.ID))), inst), "", "", false),
+		InstanceID:     inst.InstanceID, DisplayName: inst.DisplayName, Hostname: seen.Hostname,
+		DNSName: s.p.Address(m.ID), IPAddresses: addresses(inst, seen), Hardware: hardware(inst),
+		Containers: map[string]wireclient.MachineStatus{}, Jobs: []string{"JobHostUnits"},
+		NetworkInterfaces: interfaces(seen),
+	}
+	modified := domstatus.Entry{Status: "idle", Since: m.Created}
+	if inst.InstanceID == "" {
+		out.InstanceID = "pending"
+	} else {
+		modified = domstatus.Entry{Status: "applied", Since: inst.Started}
+	}
+	out.ModificationStatus = detailed(modified, "", "", false)
+	return out
+}
+
+// instanceStatus adds to what the cloud reports that the machine runs on
+// another base than the one asked for.
+func instanceStatus(e domstatus.Entry, i machine.Instance) domstatus.Entry {
+	if i.BaseNote != "" && e.Status == "running" {
+		if e.Message != "" {
+			e.Message += "; "
+		}
+		e.Message += i.BaseNote
+	}
+	return e
+}
+
+func hardware(i machine.Instance) string {
+	if i.InstanceID == "" {
+		return ""
+	}
+	parts := []string{
+		"arch=" + i.Arch, "cores=" + strconv.Itoa(i.Cores), fmt.Sprintf("mem=%dM", i.MemMiB),
+	}
+	if i.RootDiskMiB > 0 {
+		parts = append(parts, fmt.Sprintf("root-disk=%dM", i.RootDiskMiB))
+	}
+	if i.Zone != "" {
+		parts = append(parts, "availability-zone="+i.Zone)
+	}
+	if i.Isolation != "" {
+		parts = append(parts, "isolation="+i.Isolation)
+	}
+	return strings.Join(parts, " ")
+}
+
+// addresses leaves out what no other machine can reach.
+func addresses(i machine.Instance, seen machine.Observed) []string {
+	var all []string
+	for _, a := range seen.Addresses {
+		all = append(all, a.Value)
+	}
+	if len(all) == 0 {
+		all = append(all, i.Addresses...)
+	}
+	return slices.DeleteFunc(all, func(a string) bool {
+		ip, err := netip.ParseAddr(a)
+		return err == nil && (ip.IsLoopback() || ip.IsLinkLocalUnicast())
+	})
+}
+
+func interfaces(seen machine.Observed) map[string]wireclient.NetworkInterface {
+	var out map[string]wireclient.NetworkInterface
+	for _, n := range seen.Interfaces {
+		if n.Name == "lo" {
+			continue
+		}
+		if out == nil {
+			out = map[string]wireclient.NetworkInterface{}
+		}
+		ips := []string{}
+		for _, a := range n.Addresses {
+			ips = append(ips, a.Value)
+		}
+		out[n.Name] = wireclient.NetworkInterface{IPAddresses: ips, MacAddress: n.MAC, Space: "alpha", IsUp: true}
+	}
+	return out
+}
+
+func (s status) application(a application.Row) wireclient.ApplicationStatus {
+	ch := s.p.Charms[a.CharmURL]
+	out := wireclient.ApplicationStatus{
+		Charm: a.CharmURL, CharmVersion: ch.Charm.Version, CharmChannel: a.Channel, Base: wiremap.FromBase(a.Base),
+		Exposed: a.Exposed != nil, ExposedEndpoints: wiremap.Exposure(a.Exposed), Life: a.Life.Wire(),
+		Relations: map[string][]string{}, SubordinateTo: []string{},
+		Status: detailed(s.p.Application(a), "", "", true),
+	}
+	if u, err := charm.ParseURL(a.CharmURL); err == nil && u.Revision >= 0 {
+		out.CharmRev = &u.Revision
+		if u.Schema == charm.SchemaLocal {
+			out.CharmChannel = ""
+		}
+	}
+	for _, r := range s.p.ByApp[a.Name] {
+		local, remote, ok := r.Sides(a.Name)
+		if !ok {
+			continue
+		}
+		out.Relations[local.Name] = append(out.Relations[local.Name], string(remote.Application))
+		if a.Subordinate && r.Scope == "container" && !remote.Subordinate {
+			out.SubordinateTo = append(out.SubordinateTo, string(remote.Application))
+		}
+	}
+	for ep := range out.Relations {
+		slices.Sort(out.Relations[ep])
+	}
+	slices.Sort(out.SubordinateTo)
+	newest := -1
+	for _, u := range s.p.Units[a.Name] {
+		if n := u.Name.Number(); u.WorkloadVersion != "" && n > newest {
+			newest, out.WorkloadVersion = n, u.WorkloadVersion
+		}
+	}
+	if !a.Subordinate {
+		out.Units = make(map[string]wireclient.UnitStatus, len(s.p.Units[a.Name]))
+		for _, u := range s.p.Units[a.Name] {
+			if s.f.Unit(u.Name) {
+				out.Units[string(u.Name)] = s.unit(u, a)
+			}
+		}
+	}
+	return out
+}
+
+func (s status) unit(u unit.Row, a application.Row) wireclient.UnitStatus {
+	agent, workload := s.p.Unit(u)
+	version := s.p.Model.AgentVersion
+	if agent.Status == "allocating" {
+		version = ""
+	}
+	out := wireclient.UnitStatus{
+		AgentStatus: detailed(agent, version, u.Life.Wire(), false), WorkloadStatus: detailed(workload, "", "", false),
+		WorkloadVersion: u.WorkloadVersion, OpenedPorts: ports(s.p.Ports[u.Name]),
+		PublicAddress: s.p.Address(u.Machine), Leader: s.p.Leaders[u.Application] == u.Name,
+	}
+	if u.Principal == "" {
+		out.Machine = string(u.Machine)
+	}
+	if u.CharmURL != "" && u.CharmURL != a.CharmURL {
+		out.Charm = u.CharmURL
+	}
+	for _, sub := range s.p.Subordinates[u.Name] {
+		if !s.f.Unit(sub.Name) {
+			continue
+		}
+		if out.Subordinates == nil {
+			out.Subordinates = map[string]wireclient.UnitStatus{}
+		}
+		out.Subordinates[string(sub.Name)] = s.unit(sub, s.app(sub.Application))
+	}
+	return out
+}
+
+// app finds an application's row; rows are sorted by name.
+func (s status) app(a names.Application) application.Row {
+	i, ok := slices.BinarySearchFunc(s.p.Applications, a, func(r application.Row, n names.Application) int {
+		return strings.Compare(string(r.Name), string(n))
+	})
+	if !ok {
+		return application.Row{Name: a}
+	}
+	return s.p.Applications[i]
+}
+
+func (s status) relation(r relation.Row) wireclient.RelationStatus {
+	out := wireclient.RelationStatus{
+		ID: r.ID, Key: string(r.Key), Scope: r.Scope, Endpoints: []wireclient.EndpointStatus{},
+		Status: detailed(s.p.Status(domstatus.OfRelation(strconv.Itoa(r.ID))), "", "", false),
+	}
+	for _, e := range r.Endpoints {
+		out.Interface = e.Interface
+		out.Endpoints = append(out.Endpoints, wireclient.EndpointStatus{
+			Application: string(e.Application), Name: e.Name, Role: e.Role, Subordinate: e.Subordinate,
+		})
+	}
+	return out
+}

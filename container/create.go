@@ -1,0 +1,292 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// startPatience bounds how long a machine's first process may take.
+const startPatience = 60 * time.Second
+
+// Create makes the machine of a key, or gives the one that is there.
+func (r *Runtime) Create(ctx context.Context, s Spec) (Machine, error) {
+	if err := s.validate(); err != nil {
+		return Machine{}, err
+	}
+	if err := r.checkHostFiles(s.Files); err != nil {
+		return Machine{}, err
+	}
+	id := MachineID(s.Controller, s.Key)
+	release, err := r.hold(ctx, id)
+	if err != nil {
+		return Machine{}, err
+	}
+	defer release()
+	if m, err := r.Get(id); err == nil {
+		if m.Controller != s.Controller || m.Key != s.Key {
+			return Machine{}, fmt.Errorf("cannot make machine %s: another key has the same id", id)
+		}
+		switch m.State {
+		case StateRunning:
+			return m, nil
+		case StateStopped:
+			return r.restart(ctx, &m)
+		}
+		return Machine{}, fmt.Errorf("cannot make machine %s: it is %s", id, m.State)
+	}
+	m := r.describe(id, &s)
+	if err := r.allocate(m); err != nil {
+		return Machine{}, err
+	}
+	started := *m
+	err = r.make(ctx, &started, &s)
+	if err != nil {
+		// The caller's patience may be over; cleaning up must go on.
+		return Machine{}, errors.Join(err, r.wipe(&started))
+	}
+	r.put(&started)
+	r.watchRunning(&started)
+	return started, nil
+}
+
+func (r *Runtime) describe(id string, s *Spec) *Machine {
+	m := &Machine{ID: id, Key: s.Key, Controller: s.Controller, State: StateCreating, Isolation: IsolationContainer,
+		Profile: s.Profile, Hostname: s.Hostname, Root: s.Root, Limits: s.Limits, Start: s.Start,
+		Resolvers: s.Resolvers, Meta: s.Meta, Created: r.cfg.Now(), BootID: bootID()}
+	for _, f := range s.Files {
+		if f.Host != "" {
+			m.HostFiles = append(m.HostFiles, File{Path: f.Path, Host: f.Host})
+		}
+	}
+	return m
+}
+
+// checkHostFiles refuses files outside of the folders that may be shown: the
+// caller may be less privileged than we are.
+func (r *Runtime) checkHostFiles(files []File) error {
+	for _, f := range files {
+		if f.Host == "" {
+			continue
+		}
+		// Links in the way must not lead out of an allowed folder.
+		name, err := filepath.EvalSymlinks(f.Host)
+		if err != nil {
+			return fmt.Errorf("cannot share host file %s: %w", f.Host, err)
+		}
+		allowed := false
+		for _, dir := range r.cfg.HostFiles {
+			allowed = allowed || strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/")
+		}
+		if !allowed {
+			return fmt.Errorf("cannot share host file %s: it is outside of the folders that may be shared", f.Host)
+		}
+	}
+	return nil
+}
+
+// make builds a new machine. Its record is on disk before anything else is.
+func (r *Runtime) make(ctx context.Context, m *Machine, s *Spec) error {
+	if err := os.Mkdir(r.store.machineDir(m.ID), 0o700); err != nil {
+		return fmt.Errorf("cannot make the machine's folder: %w", err)
+	}
+	if err := r.store.save(m); err != nil {
+		return err
+	}
+	if err := makeLayers(r.layersOf(m), m.Limits.DiskMiB, m.IDBase); err != nil {
+		return err
+	}
+	if err := r.start(ctx, m, s.Files); err != nil {
+		return err
+	}
+	m.State, m.Ready = StateRunning, r.cfg.Now()
+	return r.store.save(m)
+}
+
+func (r *Runtime) layersOf(m *Machine) layers {
+	return layers{base: r.store.machineDir(m.ID), disk: m.Limits.DiskMiB > 0}
+}
+
+// start clones the first process of a machine, builds the machine around it
+// and returns when it is ready. On an error the caller cleans up.
+func (r *Runtime) start(ctx context.Context, m *Machine, files []File) error {
+	if err := r.groups.create(m.ID, m.Limits, m.IDBase); err != nil {
+		return err
+	}
+	conn, pid, err := r.clone(m)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // a child that was told nothing ends with this
+	m.Pid, m.BootID = pid, bootID()
+	if m.PidStart, err = startTime(pid); err != nil {
+		return err
+	}
+	root, err := r.equip(m)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(root)
+	// From here on the process can outlive us: it must be known.
+	if err := r.store.save(m); err != nil {
+		return err
+	}
+	if err := r.tellInit(conn, m, root, files); err != nil {
+		return err
+	}
+	return awaitReady(ctx, conn)
+}
+
+// clone starts the first process in new namespaces and in its version 2
+// control group; it waits to be told what to be.
+func (r *Runtime) clone(m *Machine) (*net.UnixConn, int, error) {
+	conn, theirs, err := socketPair()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer theirs.Close()
+	group, err := r.groups.open(m.ID, "machine")
+	if err != nil {
+		_ = conn.Close()
+		return nil, 0, err
+	}
+	defer unix.Close(group)
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: m.IDBase, Size: idsPerMachine}}
+	cmd := exec.Command("/proc/self/exe", initArg)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=2"}
+	cmd.Dir = "/"
+	cmd.ExtraFiles = []*os.File{theirs}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid: true,
+		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET |
+			syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
+		UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
+		Credential:  &syscall.Credential{Uid: 0, Gid: 0},
+		UseCgroupFD: true, CgroupFD: group,
+	}
+	if err := cmd.Start(); err != nil {
+		_ = conn.Close()
+		return nil, 0, fmt.Errorf("cannot start the machine's first process: %w", err)
+	}
+	pid := cmd.Process.Pid
+	_ = cmd.Process.Release() // the exit watch buries it
+	return conn, pid, nil
+}
+
+// equip gives the waiting process its limits, network and root file system,
+// all at once: each waits for the kernel most of its time.
+func (r *Runtime) equip(m *Machine) (root int, err error) {
+	root = -1
+	errs := make(chan error, 3)
+	go func() { errs <- r.groups.attach(m.ID, m.Pid) }()
+	go func() {
+		err := r.wall.Add(r.net.wallOf(m)) // before the first packet
+		if err == nil {
+			err = r.net.attach(m)
+		}
+		errs <- err
+	}()
+	go func() {
+		userns, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", m.Pid))
+		if err == nil {
+			root, err = assemble(r.layersOf(m), m.Root, m.IDBase, int(userns.Fd()))
+			_ = userns.Close()
+		}
+		errs <- err
+	}()
+	for range 3 {
+		err = errors.Join(err, <-errs)
+	}
+	if err != nil && root >= 0 {
+		_ = unix.Close(root)
+	}
+	return root, err
+}
+
+// tellInit sends what the machine is to be, with the descriptors it needs.
+func (r *Runtime) tellInit(conn *net.UnixConn, m *Machine, root int, files []File) error {
+	s := initSpec{Hostname: m.Hostname, Profile: m.Profile, Address: m.Address, Gateway: r.net.gateway(),
+		Resolvers: m.Resolvers, HostFiles: m.HostFiles, Masked: systemMasked(), Start: m.Start}
+	for _, f := range files {
+		if f.Host == "" {
+			s.Files = append(s.Files, f)
+		}
+	}
+	fds := []int{root}
+	defer func() {
+		for _, fd := range fds[1:] {
+			_ = unix.Close(fd)
+		}
+	}()
+	for _, f := range m.HostFiles {
+		name, err := filepath.EvalSymlinks(f.Host)
+		if err != nil {
+			return fmt.Errorf("cannot share host file %s: %w", f.Host, err)
+		}
+		fd, err := openHostFile(name)
+		if err != nil {
+			return err
+		}
+		fds = append(fds, fd)
+	}
+	notify, err := r.listenNotify(m)
+	if err != nil {
+		return err
+	}
+	fds = append(fds, notify)
+	data, err := json.Marshal(&s)
+	if err != nil {
+		return fmt.Errorf("cannot describe the machine: %w", err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(startPatience))
+	return send(conn, data, fds)
+}
+
+// awaitReady reads the word of the first process: it says ready as the last
+// thing before it becomes the machine's init, or what went wrong.
+func awaitReady(ctx context.Context, conn *net.UnixConn) error {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	buf := make([]byte, 1024)
+	n, err := conn.Read(buf)
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("cannot wait for the machine: %w", ctx.Err())
+	case err != nil:
+		return fmt.Errorf("cannot start the machine: its first process ended early: %w", err)
+	case string(buf[:n]) != readyWord:
+		return errors.New(strings.ToValidUTF8(string(buf[:n]), "?"))
+	}
+	return nil
+}
+
+// restart starts a stopped machine again on the files it has.
+func (r *Runtime) restart(ctx context.Context, m *Machine) (Machine, error) {
+	now := *m
+	r.kill(&now) // what a predecessor may have begun
+	if err := r.clean(&now); err != nil {
+		return Machine{}, err
+	}
+	if err := r.start(ctx, &now, nil); err != nil {
+		r.kill(&now)
+		err = errors.Join(err, r.clean(&now))
+		now.State, now.Message, now.Pid = StateStopped, err.Error(), 0
+		r.put(&now)
+		return Machine{}, errors.Join(err, r.store.save(&now))
+	}
+	now.State, now.Message, now.Ready, now.Booted = StateRunning, "", r.cfg.Now(), time.Time{}
+	now.Restarts++
+	r.put(&now)
+	r.watchRunning(&now)
+	return now, r.store.save(&now)
+}

@@ -1,0 +1,129 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Destroy ends a machine and removes everything of it. The unknown is no error.
+func (r *Runtime) Destroy(ctx context.Context, id string) error {
+	if !idPattern.MatchString(id) {
+		return nil // no machine of ours was ever called so
+	}
+	release, err := r.hold(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, err := r.Get(id); err != nil {
+		return nil
+	}
+	m, err := r.change(id, func(m *Machine) { m.State = StateRemoving })
+	if err != nil {
+		return err
+	}
+	return r.wipe(m)
+}
+
+// DestroyAll ends many machines at once.
+func (r *Runtime) DestroyAll(ctx context.Context, ids ...string) error {
+	errs, slots := make(chan error, len(ids)), make(chan struct{}, 8)
+	for _, id := range ids {
+		go func() {
+			slots <- struct{}{}
+			errs <- r.Destroy(ctx, id)
+			<-slots
+		}()
+	}
+	var err error
+	for range ids {
+		err = errors.Join(err, <-errs)
+	}
+	return err
+}
+
+// wipe removes all of a machine; on an error the record stays, so that it is
+// tried again at the next start.
+func (r *Runtime) wipe(m *Machine) error {
+	r.exits.forget(m.ID)
+	r.kill(m)
+	if err := r.clean(m); err != nil {
+		return err
+	}
+	dir := r.store.machineDir(m.ID)
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("cannot remove the files of machine %s: %w", m.ID, err)
+	}
+	r.mu.Lock()
+	delete(r.machines, m.ID)
+	r.tell()
+	r.mu.Unlock()
+	return nil
+}
+
+// clean removes what a machine has outside of its folder, all at once: each
+// part waits for the kernel.
+func (r *Runtime) clean(m *Machine) error {
+	errs := make(chan error, 3)
+	go func() { errs <- r.groups.remove(m.ID) }()
+	go func() { errs <- r.net.detach(m.ID) }()
+	go func() { errs <- r.wall.Remove(m.ID) }()
+	var err error
+	for range 3 {
+		err = errors.Join(err, <-errs)
+	}
+	_ = os.Remove(r.notifySocket(m.ID))
+	return err
+}
+
+// kill ends all processes of a machine and waits for them. The first process
+// is only touched if it is the one that was recorded.
+func (r *Runtime) kill(m *Machine) {
+	defer r.groups.killAll(m.ID)
+	fd, err := openProcess(m)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	awaitExit(fd, 20*time.Second)
+}
+
+// openProcess gives a pidfd of a machine's first process if it still runs.
+func openProcess(m *Machine) (int, error) {
+	if m.Pid <= 1 || m.BootID != bootID() {
+		return -1, os.ErrProcessDone
+	}
+	fd, err := unix.PidfdOpen(m.Pid, 0)
+	if err != nil {
+		return -1, fmt.Errorf("cannot find the first process: %w", err)
+	}
+	// The pidfd holds the process; only now the comparison is safe.
+	if started, err := startTime(m.Pid); err != nil || started != m.PidStart {
+		_ = unix.Close(fd)
+		return -1, os.ErrProcessDone
+	}
+	return fd, nil
+}
+
+// awaitExit waits for the end of a process and buries it if it is our child.
+func awaitExit(pidfd int, patience time.Duration) {
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(time.Until(deadline).Milliseconds())+1)
+		if n > 0 || err != nil && err != unix.EINTR {
+			break
+		}
+	}
+	bury(pidfd)
+}
+
+func bury(pidfd int) {
+	for unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WNOHANG, nil) == unix.EINTR {
+	}
+}

@@ -1,0 +1,137 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ExecResult is how a command inside a machine ended.
+type ExecResult struct{ Code int }
+
+// Exec runs a command as root inside a machine, under the machine's limits and
+// with the privileges of its profile.
+func (r *Runtime) Exec(ctx context.Context, id string, argv []string, in io.Reader, out, errOut io.Writer) (ExecResult, error) {
+	m, err := r.Get(id)
+	if err != nil {
+		return ExecResult{}, err
+	}
+	if m.State != StateRunning || len(argv) == 0 {
+		return ExecResult{}, fmt.Errorf("cannot run a command: machine %s is %s", id, m.State)
+	}
+	proc, err := openProcess(&m)
+	if err != nil {
+		return ExecResult{}, fmt.Errorf("cannot run a command in machine %s: %w", id, err)
+	}
+	defer unix.Close(proc)
+	cmd, release, err := r.enterCommand(ctx, &m, argv)
+	if err != nil {
+		return ExecResult{}, err
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, errOut
+	if err := cmd.Start(); err != nil {
+		_ = release(false)
+		return ExecResult{}, fmt.Errorf("cannot run a command in machine %s: %w", id, err)
+	}
+	err = r.groups.attach(id, cmd.Process.Pid)
+	err = errors.Join(err, release(err == nil), cmd.Wait())
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && ctx.Err() == nil {
+		return ExecResult{exit.ExitCode()}, nil
+	}
+	if err != nil {
+		return ExecResult{}, fmt.Errorf("cannot run a command in machine %s: %w", id, err)
+	}
+	return ExecResult{}, nil
+}
+
+// enterCommand makes the process that will enter the machine. It starts in
+// the machine's version 2 group and waits for release, that is for its
+// limits, before it goes in.
+func (r *Runtime) enterCommand(ctx context.Context, m *Machine, argv []string) (*exec.Cmd, func(bool) error, error) {
+	group, err := r.groups.open(m.ID, "exec")
+	if err != nil {
+		return nil, nil, err
+	}
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		_ = unix.Close(group)
+		return nil, nil, fmt.Errorf("cannot enter a machine: %w", err)
+	}
+	gate, open, err := os.Pipe()
+	if err != nil {
+		_ = unix.Close(group)
+		_ = self.Close()
+		return nil, nil, fmt.Errorf("cannot enter a machine: %w", err)
+	}
+	text, err := json.Marshal(argv)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot enter a machine: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", enterArg, strconv.Itoa(m.Pid), string(m.Profile), string(text))
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root", "LANG=C.UTF-8", "TERM=dumb"}
+	cmd.Dir = "/"
+	cmd.ExtraFiles = []*os.File{self, gate}
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: group}
+	// A command that ends may leave children behind that hold its output.
+	cmd.WaitDelay = 1e9
+	release := func(ok bool) error {
+		_ = unix.Close(group)
+		_, _ = self.Close(), gate.Close()
+		if ok {
+			if _, err := open.Write([]byte{1}); err != nil {
+				ok = false
+			}
+		}
+		return open.Close()
+	}
+	return cmd, release, nil
+}
+
+// enter waits for its limits and joins the machine's namespaces. A process
+// with threads may not join a user namespace, and a Go program always has
+// threads, so util-linux's nsenter does it and starts us again inside.
+func enter(args []string) error {
+	gate := os.NewFile(4, "gate")
+	if n, err := gate.Read(make([]byte, 1)); n != 1 || err != nil {
+		return errors.New("cannot enter the machine: no limits were set")
+	}
+	_ = gate.Close()
+	if len(args) != 3 {
+		return errors.New("cannot enter the machine: arguments are missing")
+	}
+	nsenter, err := exec.LookPath("nsenter")
+	if err != nil {
+		return fmt.Errorf("cannot enter the machine: install util-linux: %w", err)
+	}
+	return unix.Exec(nsenter, []string{"nsenter", "--target", args[0], "--user", "--mount", "--pid", "--net", "--uts", "--ipc",
+		"--cgroup", "--setuid", "0", "--setgid", "0", "--root=/proc/" + args[0] + "/root", "--wd=/",
+		"/proc/self/fd/3", execArg, args[1], args[2]}, os.Environ())
+}
+
+// execInside takes the profile's privileges away and becomes the command.
+func execInside(args []string) error {
+	unix.CloseOnExec(3)
+	var argv []string
+	if len(args) != 2 || json.Unmarshal([]byte(args[1]), &argv) != nil || len(argv) == 0 {
+		return errors.New("cannot run a command: arguments are missing")
+	}
+	s := initSpec{Profile: Profile(args[0])}
+	if err := s.confine(); err != nil {
+		return err
+	}
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(127)
+	}
+	return unix.Exec(path, argv, os.Environ())
+}

@@ -1,0 +1,3 @@
+package container
+import "errors"
+func becomeProcess() error { return errors.New("x") }

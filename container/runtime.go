@@ -1,0 +1,332 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/scarab-ops/scarab/container/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotFound is for machines that are not there.
+var ErrNotFound = errors.New("machine not found")
+
+// Config of a Runtime. Names must differ between two Runtimes of one host.
+type Config struct {
+	Dir        string       // state and writable layers; private to root
+	RunDir     string       // sockets, gone with a reboot
+	Bridge     string       // "scarabbr0"
+	PortPrefix string       // 3 bytes, begins the interfaces' names: "scv"
+	Table      string       // name of the packet filter's tables: "scarab"
+	Cgroups    string       // name of the folder in each hierarchy: "scarab"
+	Subnet     netip.Prefix // wanted; the next free one is taken
+	HostTCP    []uint16     // ports of the host open to machines
+	HostDNS    bool         // machines may ask a name server on the host
+	HostFiles  []string     // folders of the host whose files may be shown
+	IDBase     int          // first id of the machines' ranges
+	Log        *slog.Logger
+	Now        func() time.Time
+	// RestartPause is how long after its end a machine is started again the
+	// first time; it doubles up to a minute.
+	RestartPause time.Duration
+}
+
+// Defaults gives the names and ranges of an ordinary host. The ids lie where
+// neither users nor other container managers allocate.
+func Defaults() Config {
+	return Config{
+		Dir: "/var/lib/scarab", RunDir: "/run/scarab", Bridge: "scarabbr0", PortPrefix: "scv",
+		Table: "scarab", Cgroups: "scarab", Subnet: netip.MustParsePrefix("10.66.0.0/16"),
+		HostTCP: []uint16{17070}, IDBase: 0x70000000, Log: slog.Default(), Now: time.Now, RestartPause: time.Second,
+	}
+}
+
+const (
+	idsPerMachine = 65536
+	maxMachines   = 4000
+	firstAddress  = 10 // of the subnet; those before are the host's
+)
+
+// Runtime owns the machines of one host. All methods may be called at once.
+type Runtime struct {
+	cfg      Config
+	store    store
+	groups   *cgroups
+	net      *network
+	wall     *firewall.Firewall
+	exits    *exitWatch
+	lockFile *os.File
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+
+	mu       sync.Mutex
+	machines map[string]*Machine // replaced, never changed in place
+	busy     map[string]chan struct{}
+	watchers map[chan struct{}]bool
+	nextAddr int
+}
+
+// New takes charge of a host: running machines are adopted, stopped ones
+// started again, half-made and half-removed ones removed. It fails if another
+// Runtime is in charge.
+func New(cfg Config) (*Runtime, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("cannot run containers: not root")
+	}
+	if len(cfg.PortPrefix) != 3 {
+		return nil, fmt.Errorf("cannot run containers: port prefix %q has not 3 bytes", cfg.PortPrefix)
+	}
+	for _, dir := range []string{cfg.Dir, filepath.Join(cfg.Dir, "machines"), cfg.RunDir} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return nil, fmt.Errorf("cannot run containers: %w", err)
+		}
+	}
+	if err := os.Chmod(filepath.Join(cfg.Dir, "machines"), 0o700); err != nil {
+		return nil, fmt.Errorf("cannot run containers: %w", err)
+	}
+	r := &Runtime{cfg: cfg, store: store{cfg.Dir}, machines: map[string]*Machine{}, busy: map[string]chan struct{}{},
+		watchers: map[chan struct{}]bool{}}
+	if err := r.lock(); err != nil {
+		return nil, err
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	if err := r.takeCharge(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// lock makes sure that one Runtime is in charge. The lock ends with the process.
+func (r *Runtime) lock() error {
+	f, err := os.OpenFile(filepath.Join(r.cfg.Dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot lock the machines: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return fmt.Errorf("cannot take charge of %s: another supervisor is running", r.cfg.Dir)
+	}
+	r.lockFile = f
+	return nil
+}
+
+func (r *Runtime) takeCharge() error {
+	var err error
+	if r.groups, err = detectCgroups(r.cfg.Cgroups, filepath.Join(r.cfg.RunDir, "cgroup2")); err != nil {
+		return err
+	}
+	if err := r.groups.prepare(); err != nil {
+		return err
+	}
+	if r.exits, err = newExitWatch(r.onExit); err != nil {
+		return err
+	}
+	r.net = &network{file: filepath.Join(r.cfg.Dir, "network.json"),
+		cfg: networkConfig{r.cfg.Bridge, r.cfg.PortPrefix, r.cfg.Subnet}}
+	if err := r.net.ensure(); err != nil {
+		return err
+	}
+	r.wall = firewall.New(firewall.Config{Table: r.cfg.Table, Bridge: r.cfg.Bridge, PortPrefix: r.cfg.PortPrefix,
+		Subnet: r.net.rec.Subnet, HostTCP: r.cfg.HostTCP, HostDNS: r.cfg.HostDNS, RouteOthers: r.net.routedOthers()})
+	return r.adopt()
+}
+
+// Close lets go of the machines, which run on.
+func (r *Runtime) Close() {
+	r.mu.Lock()
+	r.cancel() // from here on nothing new begins in the background
+	r.mu.Unlock()
+	r.wg.Wait()
+	if r.exits != nil {
+		r.exits.close()
+	}
+	_ = r.lockFile.Close()
+}
+
+// Teardown removes what New made on the host. There must be no machine left.
+func (r *Runtime) Teardown() error {
+	if left := r.List(); len(left) > 0 {
+		return fmt.Errorf("cannot remove the local cloud: %d machines are left", len(left))
+	}
+	return errors.Join(r.wall.Delete(), r.net.remove(), r.groups.removeAll(), r.unmountPrivate())
+}
+
+func (r *Runtime) unmountPrivate() error {
+	private := filepath.Join(r.cfg.RunDir, "cgroup2")
+	if r.groups.v2 != private {
+		return nil
+	}
+	return errors.Join(unix.Unmount(private, unix.MNT_DETACH), os.Remove(private))
+}
+
+// Gateway is the host's address on the machines' network.
+func (r *Runtime) Gateway() netip.Addr { return r.net.gateway() }
+
+// Subnet is the network of the machines.
+func (r *Runtime) Subnet() netip.Prefix { return r.net.rec.Subnet }
+
+// List gives all machines in the order of their making.
+func (r *Runtime) List() []Machine {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]Machine, 0, len(r.machines))
+	for _, m := range r.machines {
+		out = append(out, *m)
+	}
+	slices.SortFunc(out, func(a, b Machine) int {
+		if c := a.Created.Compare(b.Created); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return out
+}
+
+// Get gives one machine.
+func (r *Runtime) Get(id string) (Machine, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m, ok := r.machines[id]
+	if !ok {
+		return Machine{}, fmt.Errorf("cannot find machine %q: %w", id, ErrNotFound)
+	}
+	return *m, nil
+}
+
+// Watch gives a channel that gets a value after changes, and its end. Changes
+// that come close together may be told once.
+func (r *Runtime) Watch() (<-chan struct{}, func()) {
+	ch := make(chan struct{}, 1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.watchers[ch] = true
+	return ch, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.watchers, ch)
+	}
+}
+
+// put replaces what is known of a machine and tells the watchers.
+func (r *Runtime) put(m *Machine) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.machines[m.ID] = m
+	r.tell()
+}
+
+func (r *Runtime) tell() {
+	for ch := range r.watchers {
+		select {
+		case ch <- struct{}{}:
+		default: // it has a value to read already
+		}
+	}
+}
+
+// change stores a changed copy of a machine.
+func (r *Runtime) change(id string, f func(*Machine)) (*Machine, error) {
+	r.mu.Lock()
+	m, ok := r.machines[id]
+	if !ok {
+		r.mu.Unlock()
+		return nil, fmt.Errorf("cannot change machine %q: %w", id, ErrNotFound)
+	}
+	now := *m
+	f(&now)
+	r.machines[id] = &now
+	r.tell()
+	r.mu.Unlock()
+	return &now, r.store.save(&now)
+}
+
+// hold waits until nobody else works on a machine and gives the release.
+func (r *Runtime) hold(ctx context.Context, id string) (func(), error) {
+	for {
+		r.mu.Lock()
+		other, taken := r.busy[id]
+		if !taken {
+			mine := make(chan struct{})
+			r.busy[id] = mine
+			r.mu.Unlock()
+			return func() {
+				r.mu.Lock()
+				delete(r.busy, id)
+				r.mu.Unlock()
+				close(mine)
+			}, nil
+		}
+		r.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("cannot wait for machine %s: %w", id, ctx.Err())
+		}
+	}
+}
+
+// SetRules replaces what may reach a machine.
+func (r *Runtime) SetRules(ctx context.Context, id string, rules []firewall.Rule) error {
+	if err := firewall.Check(rules); err != nil {
+		return err
+	}
+	release, err := r.hold(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	m, err := r.change(id, func(m *Machine) { m.Rules = rules })
+	if err != nil || m.State != StateRunning {
+		return err // a stopped machine gets its rules when it starts
+	}
+	return r.wall.SetRules(id, rules)
+}
+
+// allocate finds a free range of ids and a free address. Addresses are used
+// in turn, so that one is not reused while others still remember it.
+func (r *Runtime) allocate(m *Machine) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.machines) >= maxMachines {
+		return fmt.Errorf("cannot make a machine: the host has %d", maxMachines)
+	}
+	bases, addrs := map[int]bool{}, map[netip.Addr]bool{}
+	for o := range maps.Values(r.machines) {
+		bases[o.IDBase], addrs[o.Address] = true, true
+	}
+	for m.IDBase = r.cfg.IDBase; bases[m.IDBase]; m.IDBase += idsPerMachine {
+	}
+	size := 1 << (32 - r.net.rec.Subnet.Bits())
+	for range size {
+		if r.nextAddr < firstAddress || r.nextAddr >= size-1 {
+			r.nextAddr = firstAddress
+		}
+		m.Address = nth(r.net.rec.Subnet, r.nextAddr)
+		r.nextAddr++
+		if !addrs[m.Address] {
+			r.machines[m.ID] = m
+			return nil
+		}
+	}
+	return errors.New("cannot make a machine: no address is free")
+}
+
+func nth(p netip.Prefix, n int) netip.Addr {
+	b := p.Masked().Addr().As4()
+	b[3] += byte(n)
+	b[2] += byte(n >> 8)
+	b[1] += byte(n >> 16)
+	return netip.AddrFrom4(b)
+}
