@@ -52,6 +52,9 @@ type Config struct {
 
 	Auth      Authenticator
 	Authority Authority
+	// Connected is told of each login, and calls what it returns when the
+	// connection has ended; nil is not told.
+	Connected func(*authz.Caller) (gone func())
 	// Endpoints are the facades, bound; Pinger and watchers are added.
 	Endpoints [][]facade.Endpoint
 	// Routes are the HTTP routes beside those of the sockets. One of them

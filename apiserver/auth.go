@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"time"
@@ -33,7 +34,7 @@ type AgentLogin struct {
 	Password password.Secret // the one-time token where nothing is certified
 	Nonce    string
 	Proof    Proof
-	KeyHash  string // fingerprint of the certificate's key, unless Uncertified
+	KeyHash  string // SHA-256 of the certificate's public key in hex, unless Uncertified
 	Source   string
 }
 
@@ -220,7 +221,9 @@ func (s *Server) certified(c credentials) (Proof, string, error) {
 		return Uncertified, "", errors.New("it is the certificate of another agent")
 	}
 	if id.Expired {
-		return Expired, id.KeyHash, nil
+		return Expired, hex.EncodeToString(id.KeyHash[:]), nil
 	}
-	return Certified, id.KeyHash, nil
+	return Certified, hex.EncodeToString(id.KeyHash[:]), nil
 }
+
+func isDenied(err error) bool { return errors.Is(err, authz.ErrDenied) }

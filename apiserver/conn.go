@@ -34,6 +34,7 @@ type connection struct {
 	mu      sync.Mutex
 	logging bool            // a login is being checked
 	session *facade.Session // once logged in
+	gone    func()          // once logged in, if anybody is told
 }
 
 // serveAPI is the handler of the API sockets.
@@ -64,6 +65,9 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request, model names.Mo
 	defer c.mu.Unlock()
 	if c.session != nil {
 		c.session.Close()
+	}
+	if c.gone != nil {
+		c.gone()
 	}
 }
 
@@ -196,6 +200,9 @@ func (c *connection) enter(ctx context.Context, id *Identity) {
 	defer c.mu.Unlock()
 	c.logging = false
 	c.session = c.s.newSession(&caller, c.id, c.peer.RemoteAddr)
+	if c.s.cfg.Connected != nil {
+		c.gone = c.s.cfg.Connected(&caller)
+	}
 }
 
 // after serves those who have logged in.

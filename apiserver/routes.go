@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -126,7 +127,11 @@ func failWith(rt route.Route) func(http.ResponseWriter, error) {
 }
 
 func (s *Server) contain(rt route.Route) {
-	if p := recover(); p != nil && p != http.ErrAbortHandler {
+	p := recover()
+	if p == http.ErrAbortHandler {
+		panic(p) // how net/http is told to cut a connection in mid-answer
+	}
+	if p != nil {
 		s.cfg.Log.Error("panic in a route", "route", rt.Method+" "+rt.Path, "type", typeName(p))
 	}
 }
@@ -154,7 +159,16 @@ func (s *Server) serveBasic(w http.ResponseWriter, r *http.Request, rt route.Rou
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, rt.Policy.MaxBody)
 	tracked := &answer{ResponseWriter: w}
-	if err := s.call(ctx, tracked, r, rt, &id); err != nil && !tracked.begun {
+	err = s.call(ctx, r, rt, &id, func(c facade.Call) error {
+		if rt.Policy.Socket {
+			return s.stream(c, tracked, r, rt)
+		}
+		return rt.Serve(c, tracked, r.WithContext(c))
+	})
+	if err != nil && tracked.begun && !rt.Policy.Socket {
+		panic(http.ErrAbortHandler) // the client must not take a part for the whole
+	}
+	if err != nil && !tracked.begun {
 		w.Header().Set("Connection", "close") // the body may not have been read
 		if isDenied(err) {
 			http.Error(w, "authorization failed: "+err.Error(), http.StatusForbidden)
@@ -164,12 +178,14 @@ func (s *Server) serveBasic(w http.ResponseWriter, r *http.Request, rt route.Rou
 	}
 }
 
-func (s *Server) call(ctx context.Context, w http.ResponseWriter, r *http.Request, rt route.Route, id *Identity) error {
+// call runs f as a method of the route's rule: access, panics and the audit
+// record are those of every method.
+func (s *Server) call(ctx context.Context, r *http.Request, rt route.Route, id *Identity, f func(facade.Call) error) error {
 	session := s.newSession(&id.Caller, newID(), r.RemoteAddr)
 	defer session.Close()
 	e, err := facade.Bind(facade.Facade[struct{}]{Name: "http", Version: 1, Methods: []facade.Method[struct{}]{
-		facade.Raw(rt.Method+" "+rt.Path, rt.Policy.Rule, func(_ struct{}, c facade.Call, _ json) (any, error) {
-			return nil, rt.Serve(c, w, r.WithContext(c))
+		facade.Raw(rt.Method+" "+rt.Path, rt.Policy.Rule, func(_ struct{}, c facade.Call, _ json.RawMessage) (any, error) {
+			return nil, f(c)
 		}),
 	}}, struct{}{})
 	if err != nil {
@@ -177,6 +193,55 @@ func (s *Server) call(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	}
 	_, err = e[0].Serve(ctx, session, "", nil)
 	return err
+}
+
+// stream upgrades and hands the socket to the route.
+func (s *Server) stream(c facade.Call, w *answer, r *http.Request, rt route.Route) error {
+	w.begun = true
+	ws, err := s.upgrade(w, r)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ws.CloseNow() }()
+	ws.SetReadLimit(s.cfg.Limits.FrameBefore)
+	return rt.Stream(c, ws, r)
+}
+
+// serveLate accepts the socket first and says in its first frame whether the
+// caller may stay, as clients of streams want it.
+func (s *Server) serveLate(w http.ResponseWriter, r *http.Request, rt route.Route, model names.Model) {
+	ws, err := s.upgrade(w, r)
+	if err != nil {
+		return // answered
+	}
+	defer func() { _ = ws.CloseNow() }()
+	ws.SetReadLimit(s.cfg.Limits.FrameBefore)
+	first := func(v any) error {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Limits.HeaderTimeout)
+		defer cancel()
+		return ws.Write(ctx, websocket.MessageText, append(raw, '\n'))
+	}
+	id, err := s.header(r, model)
+	begun := false
+	if err == nil {
+		ctx, cancel := s.while(r.Context(), &id)
+		defer cancel()
+		err = s.call(ctx, r, rt, &id, func(c facade.Call) error {
+			begun = true
+			if err := first(struct{}{}); err != nil {
+				return err
+			}
+			return rt.Stream(c, ws, r)
+		})
+	}
+	if err != nil && !begun {
+		_ = first(map[string]any{"error": facade.ToWire(err)})
+	}
+	_ = ws.Close(websocket.StatusNormalClosure, "")
 }
 
 // while bounds a context by the identity's life.
@@ -275,7 +340,7 @@ func (s *Server) sameOrigin(r *http.Request) bool {
 
 // upgrade makes a WebSocket of the request. The origin has been checked.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) (*websocket.Conn, error) {
-	if s.cfg.Limits.Connections > 0 && !isUpgrade(r) {
+	if !isUpgrade(r) {
 		err := &route.Error{Text: "this is a WebSocket: send an upgrade", Wire: "bad request"}
 		route.Fail(w, err)
 		return nil, err

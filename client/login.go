@@ -27,7 +27,7 @@ func (c *Conn) Login(ctx context.Context, cr Credentials) (admin.LoginResult, er
 	var r admin.LoginResult
 	err := c.rpc.Call(ctx, "Admin", 3, "", "Login", admin.LoginRequest{
 		AuthTag: cr.Tag.String(), Credentials: cr.Password.Reveal(), Nonce: cr.Nonce,
-		ClientVersion: c.cfg.Version, CLIArgs: cr.Command, BakeryVersion: 3,
+		ClientVersion: c.cfg.Version, CliArgs: cr.Command, BakeryVersion: 3,
 	}, &r)
 	if err != nil {
 		return r, err

@@ -113,7 +113,7 @@ func enter(args []string) error {
 		return fmt.Errorf("cannot enter the machine: install util-linux: %w", err)
 	}
 	return unix.Exec(nsenter, []string{"nsenter", "--target", args[0], "--user", "--mount", "--pid", "--net", "--uts", "--ipc",
-		"--cgroup", "--setuid", "0", "--setgid", "0", "--root=/proc/" + args[0] + "/root", "--wd=/",
+		"--cgroup", "--setuid", "0", "--setgid", "0", "--root=/proc/" + args[0] + "/root",
 		"/proc/self/fd/3", execArg, args[1], args[2]}, os.Environ())
 }
 
@@ -127,6 +127,9 @@ func execInside(args []string) error {
 	s := initSpec{Profile: Profile(args[0])}
 	if err := s.confine(); err != nil {
 		return err
+	}
+	if err := os.Chdir("/"); err != nil {
+		return fmt.Errorf("cannot run a command: %w", err)
 	}
 	path, err := exec.LookPath(argv[0])
 	if err != nil {

@@ -1,3 +1,5 @@
 package container
+
 import "errors"
+
 func becomeProcess() error { return errors.New("x") }

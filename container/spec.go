@@ -95,15 +95,14 @@ type Machine struct {
 	Rules      []firewall.Rule `json:"rules,omitempty"`
 	Meta       json.RawMessage `json:"meta,omitempty"`
 
-	Pid       int       `json:"pid"`
-	PidStart  uint64    `json:"pid-start"` // clock ticks since boot
-	BootID    string    `json:"boot-id"`   // of the host, when Pid was seen
-	Created   time.Time `json:"created"`
-	Ready     time.Time `json:"ready"`
-	Booted    time.Time `json:"booted"`
-	Restarts  int       `json:"restarts,omitempty"`
+	Pid      int       `json:"pid"`
+	PidStart uint64    `json:"pid-start"` // clock ticks since boot
+	BootID   string    `json:"boot-id"`   // of the host, when Pid was seen
+	Created  time.Time `json:"created"`
+	Ready    time.Time `json:"ready"`
+	Booted   time.Time `json:"booted"`
+	Restarts int       `json:"restarts,omitempty"`
 }
-
 
 // State of a machine's life.
 type State string

@@ -78,6 +78,9 @@ type waiter struct {
 // Open returns a store that follows b until ctx ends. It returns once the first
 // View is complete.
 func Open(ctx context.Context, b Backend) (*Store, error) {
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("cannot open the store: %w", context.Cause(ctx))
+	}
 	s := &Store{b: b, done: make(chan struct{}), ahead: map[int64]map[string][]byte{}, subs: newIndex()}
 	s.view.Store(&View{rev: -1, tree: newTree()})
 	go s.follow(ctx)

@@ -166,6 +166,11 @@ func PrepareHide(dir string) error {
 
 // hide covers dir in a mount namespace of the caller's own.
 func hide(dir string, keep []string) error {
+	// First the namespace: what is opened before belongs to the machine's, and
+	// cannot be mounted here.
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return err
+	}
 	var fds []int
 	for _, k := range keep {
 		if !strings.HasPrefix(k, dir+"/") {
@@ -176,9 +181,6 @@ func hide(dir string, keep []string) error {
 			return err
 		}
 		fds = append(fds, fd)
-	}
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return err
 	}
 	// A directory that was not prepared shares its mount with the machine: cut
 	// the ties rather than cover it for everybody.
@@ -199,7 +201,7 @@ func hide(dir string, keep []string) error {
 			return err
 		}
 	}
-	return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY|maskMountBit, maskOptions)
+	return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|maskMountBit, "")
 }
 
 // probeMask tries in a throw-away namespace whether hiding works here.

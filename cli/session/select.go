@@ -264,3 +264,13 @@ func (s *Session) Use(ctx context.Context, t Target) (Conn, error) {
 func (s *Session) Authority(ctx context.Context, address string) (string, error) {
 	return s.cfg.Dial.Authority(ctx, address)
 }
+
+// ChooseModel names the model in the place of the flag, for commands that take it as an argument.
+func (s *Session) ChooseModel(text string) {
+	if c, m := store.SplitModel(text); c == "" && s.controllerFlag != "" {
+		text = s.controllerFlag + ":" + m
+	} else if c != "" {
+		s.controllerFlag = ""
+	}
+	s.modelFlag = text
+}

@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/scarab-ops/scarab/state"
@@ -182,7 +184,6 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// lossy hides what is committed from a watch until release, and compacts it away.
 func TestReloadAfterCompaction(t *testing.T) {
 	b := start(t, t.TempDir())
 	defer stop(t, b)
@@ -229,6 +230,38 @@ func TestReloadAfterCompaction(t *testing.T) {
 	}
 	if deleted, ok := got["gone"]; len(got) != 2 || !ok || !deleted || got["changed"] {
 		t.Errorf("subscriber was told %v, want changed and gone", got)
+	}
+}
+
+// TestCatchUp has a watch that is more revisions behind than etcd sends at once.
+func TestCatchUp(t *testing.T) {
+	b := start(t, t.TempDir())
+	defer stop(t, b)
+	slow := &staleWatch{Backend: b, loaded: make(chan struct{}), resume: make(chan struct{})}
+	s, behind := open(t, b), open(t, slow)
+	const n = 2600
+	var wg sync.WaitGroup
+	for w := range 20 {
+		wg.Go(func() {
+			for i := w; i < n; i += 20 {
+				if err := s.Update(t.Context(), func(tx *state.Tx) error {
+					return accounts.Put(tx, state.Controller, account{ID: strconv.Itoa(i)})
+				}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	last := s.View().Rev()
+	sub := behind.Subscribe(accounts.Keys(state.Controller))
+	defer sub.Close()
+	close(slow.resume)
+	if err := behind.Wait(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	if got := behind.View().Len(); got != n || len(sub.Take()) != n {
+		t.Errorf("%d rows after catching up, want %d", got, n)
 	}
 }
 

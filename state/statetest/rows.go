@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/scarab-ops/scarab/state"
@@ -44,6 +45,26 @@ func visible(t *testing.T, e env) {
 			t.Fatalf("after Wait(%d) the other store shows %v, %v", rev, u, err)
 		}
 	}
+}
+
+// visibleAmongOthers is visible while other commits are on their way, so that
+// own commits come back out of order.
+func visibleAmongOthers(t *testing.T, e env) {
+	sc := state.Model("among")
+	var wg sync.WaitGroup
+	for i := range 8 {
+		s, name := e.ss[i%len(e.ss)], fmt.Sprint(i)
+		wg.Go(func() {
+			for n := range 100 {
+				e.put(t, s, sc, unit{Name: name, N: n})
+				if u, err := units.Get(s.View(), sc, name); err != nil || u.N != n {
+					t.Errorf("after commit %d of %s the view shows %v, %v", n, name, u, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func fresh(t *testing.T, e env) {

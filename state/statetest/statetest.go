@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) []*state.Store) {
 		{"a failed transaction writes nothing", failed},
 		{"an old view does not change", oldView},
 		{"an update is visible at once", visible},
+		{"an update is visible at once among others", visibleAmongOthers},
 		{"fresh shows what others wrote", fresh},
 		{"ids and kinds are not confused", confusion},
 		{"under and scopes", under},

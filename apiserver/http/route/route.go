@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/coder/websocket"
+
 	"github.com/scarab-ops/scarab/apiserver/facade"
 	"github.com/scarab-ops/scarab/authz"
 	"github.com/scarab-ops/scarab/names"
@@ -56,6 +58,8 @@ type Route struct {
 	// Serve serves routes of policy Basic. An error that is returned is
 	// written as the answer if nothing was written yet.
 	Serve func(c facade.Call, w http.ResponseWriter, r *http.Request) error
+	// Stream serves sockets of policy Basic. The socket is closed after it.
+	Stream func(c facade.Call, ws *websocket.Conn, r *http.Request) error
 	// Fail writes errors; nil means the generic form.
 	Fail func(w http.ResponseWriter, err error)
 }
@@ -80,13 +84,13 @@ func (r Route) valid() error {
 		return fmt.Errorf("cannot serve %s: method %q is none of GET, POST, PUT", r.Path, r.Method)
 	case !strings.HasPrefix(r.Path, "/"):
 		return fmt.Errorf("cannot serve %q: the path does not begin with /", r.Path)
-	case p.Auth == Basic && (!p.Rule.Valid() || r.Serve == nil || r.Open != nil):
-		return fmt.Errorf("cannot serve %s %s: it needs an access rule and Serve alone", r.Method, r.Path)
-	case (p.Auth == Open || p.Auth == InBand) && (r.Open == nil || r.Serve != nil || p.Rule != authz.Rule{}):
+	case p.Auth == Basic && (!p.Rule.Valid() || r.Open != nil || (r.Stream != nil) == (r.Serve != nil) || (r.Stream != nil) != p.Socket):
+		return fmt.Errorf("cannot serve %s %s: it needs an access rule, and Serve or for sockets Stream", r.Method, r.Path)
+	case (p.Auth == Open || p.Auth == InBand) && (r.Open == nil || r.Serve != nil || r.Stream != nil || p.Rule != authz.Rule{}):
 		return fmt.Errorf("cannot serve %s %s: it needs Open alone", r.Method, r.Path)
 	case p.Auth != Basic && p.Auth != Open && p.Auth != InBand:
 		return fmt.Errorf("cannot serve %s %s: it has no policy", r.Method, r.Path)
-	case p.MaxBody < 0 || p.Socket && (r.Method != http.MethodGet || p.MaxBody != 0):
+	case p.Late && !p.Socket, p.MaxBody < 0 || p.Socket && (r.Method != http.MethodGet || p.MaxBody != 0):
 		return fmt.Errorf("cannot serve %s %s: a socket is a GET without a body", r.Method, r.Path)
 	}
 	return nil
