@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -80,9 +81,11 @@ type Conn struct {
 
 	// Written by Login before anything else may use the connection.
 	tag      string
-	password Secret
 	nonce    string
 	versions map[string]int
+
+	mu       sync.Mutex
+	password Secret
 }
 
 // Dial connects to all addresses at once and keeps the first that answers.

@@ -38,7 +38,8 @@ func (c *Conn) Login(ctx context.Context, cr Credentials) (admin.LoginResult, er
 	if c.cfg.Model != "" && r.ModelTag != c.cfg.Model.Tag().String() {
 		return r, errors.New("cannot log in: the server answered for another model")
 	}
-	c.tag, c.password, c.nonce = cr.Tag.String(), cr.Password, cr.Nonce
+	c.tag, c.nonce = cr.Tag.String(), cr.Nonce
+	c.SetPassword(cr.Password)
 	c.versions = map[string]int{}
 	for _, f := range r.Facades {
 		if v, ok := best(f.Name, f.Versions); ok {
@@ -50,7 +51,11 @@ func (c *Conn) Login(ctx context.Context, cr Credentials) (admin.LoginResult, er
 
 // SetPassword makes later HTTP requests of this connection use a new
 // password, after an agent has replaced its one-time token.
-func (c *Conn) SetPassword(p Secret) { c.password = p }
+func (c *Conn) SetPassword(p Secret) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.password = p
+}
 
 // ServerAddresses returns, as host:port, the addresses of a login that
 // another host can use.

@@ -65,7 +65,7 @@ func (c *Conn) AllModels(ctx context.Context) ([]wire.UserModel, error) {
 
 // ControllerConfig returns the controller's settings.
 func (c *Conn) ControllerConfig(ctx context.Context) (map[string]any, error) {
-	r, err := Call[none, wire.ControllerConfigResult](ctx, c, "Controller", "ControllerConfig", none{})
+	r, err := Call[none, controller.ControllerConfigResult](ctx, c, "Controller", "ControllerConfig", none{})
 	return r.Config, err
 }
 

@@ -22,10 +22,10 @@ const startPatience = 60 * time.Second
 // Create makes the machine of a key, or gives the one that is there.
 func (r *Runtime) Create(ctx context.Context, s Spec) (Machine, error) {
 	if err := s.validate(); err != nil {
-		return Machine{}, err
+		return Machine{}, fmt.Errorf("%w: %w", err, ErrBadSpec)
 	}
 	if err := r.checkHostFiles(s.Files); err != nil {
-		return Machine{}, err
+		return Machine{}, fmt.Errorf("%w: %w", err, ErrBadSpec)
 	}
 	id := MachineID(s.Controller, s.Key)
 	release, err := r.hold(ctx, id)

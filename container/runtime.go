@@ -18,8 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNotFound is for machines that are not there.
-var ErrNotFound = errors.New("machine not found")
+// Classes of errors.
+var (
+	ErrNotFound = errors.New("machine not found")
+	ErrBadSpec  = errors.New("specification is not valid")
+	ErrFull     = errors.New("the host is full")
+)
 
 // Config of a Runtime. Names must differ between two Runtimes of one host.
 type Config struct {
@@ -300,7 +304,7 @@ func (r *Runtime) allocate(m *Machine) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.machines) >= maxMachines {
-		return fmt.Errorf("cannot make a machine: the host has %d", maxMachines)
+		return fmt.Errorf("cannot make a machine: the host has %d: %w", maxMachines, ErrFull)
 	}
 	bases, addrs := map[int]bool{}, map[netip.Addr]bool{}
 	for o := range maps.Values(r.machines) {
@@ -320,7 +324,7 @@ func (r *Runtime) allocate(m *Machine) error {
 			return nil
 		}
 	}
-	return errors.New("cannot make a machine: no address is free")
+	return fmt.Errorf("cannot make a machine: no address is free: %w", ErrFull)
 }
 
 func nth(p netip.Prefix, n int) netip.Addr {

@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// A Change is one row that was put or deleted.
+// A Change is one row that was put or deleted. [Table.Value] and [Table.Before]
+// read what it is and what it was.
 type Change struct {
 	Key     Key
 	Scope   Scope

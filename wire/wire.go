@@ -53,3 +53,11 @@ func (e *Error) ErrorCode() string {
 	}
 	return e.Code
 }
+
+// ErrorInfo returns what comes with the error.
+func (e *Error) ErrorInfo() map[string]any {
+	if e == nil {
+		return nil
+	}
+	return e.Info
+}

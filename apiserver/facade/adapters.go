@@ -7,9 +7,8 @@ import (
 	"github.com/scarab-ops/scarab/wire"
 )
 
-// one runs h on one item and holds it to the rule.
+// one runs h on the item that c is for and holds it to the rule.
 func one[S, I, O any](s S, c Call, i I, h func(S, Call, I) (O, error)) (O, error) {
-	c.item = &item{}
 	o, err := h(s, c, i)
 	if err == nil && c.op.endpoint.Rule.On == authz.OnItem && len(c.item.checks) == 0 {
 		var zero O
@@ -53,6 +52,7 @@ func Each[S, A, I, R, O any](name string, rule authz.Rule, sh wire.Shape[A, I, R
 		}
 		out := make([]O, len(items))
 		for i, it := range items {
+			c.item = &item{}
 			o, err := one(s, c, it, h)
 			if err != nil {
 				c.failed(err)

@@ -76,6 +76,7 @@ type parts struct {
 	audit    *audit.Sequencer
 	auth     *authenticator
 	presence *presence
+	cert     certificate
 	closers  []io.Closer
 }
 
@@ -142,11 +143,9 @@ func (p *parts) open(ctx context.Context) error {
 		return err
 	}
 	p.store = st
-	key, err := sealed.OpenKeyFile(cfg.UnsealKeyFile, cfg.DataDir)
+	empty := !controller.Table.Has(st.View(), state.Controller, "controller")
+	p.box, err = sealed.Open(sealed.Config{KeyFile: cfg.UnsealKeyFile, DataDir: cfg.DataDir, Create: empty})
 	if err != nil {
-		return err
-	}
-	if p.box, err = sealed.NewBox(key); err != nil {
 		return err
 	}
 	if err := p.initialise(ctx); err != nil {

@@ -317,4 +317,3 @@ func (b *Backend) Compact(ctx context.Context, rev int64) error {
 	}
 	return nil
 }
-

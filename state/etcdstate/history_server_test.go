@@ -167,4 +167,3 @@ func perform(tx *state.Tx, r request) (bank, error) {
 	}
 	return bank{}, markers.Put(tx, state.Controller, marker{strconv.Itoa(r.ID)})
 }
-

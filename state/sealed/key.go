@@ -29,6 +29,17 @@ func NewKey() (Key, error) {
 	return k, nil
 }
 
+// KeyFromBytes makes a key of 32 bytes that came from elsewhere, such as a
+// credential of the service manager. The caller clears raw.
+func KeyFromBytes(raw []byte) (Key, error) {
+	k := Key{set: true}
+	if len(raw) != len(k.b) {
+		return Key{}, fmt.Errorf("cannot use unseal key of %d bytes, want %d", len(raw), len(k.b))
+	}
+	copy(k.b[:], raw)
+	return k, nil
+}
+
 const redacted = "[unseal key]"
 
 func redact(w io.Writer) { _, _ = io.WriteString(w, redacted) }

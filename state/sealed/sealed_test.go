@@ -186,6 +186,13 @@ func TestRotation(t *testing.T) {
 	if v, err := secrets.Get(s.View(), newBox(t, k2), model, "b"); err != nil || v.Text != needle {
 		t.Errorf("after rotation: %v, %v", v, err)
 	}
+	from, err := sealed.KeyFromBytes(bytes.Repeat([]byte{7}, 32))
+	if err != nil || newBox(t, from).KeyID() == both.KeyID() {
+		t.Errorf("key from bytes: %v", err)
+	}
+	if _, err := sealed.KeyFromBytes(make([]byte, 31)); err == nil {
+		t.Error("a short key was accepted")
+	}
 	if _, err := sealed.NewBox(sealed.Key{}); err == nil {
 		t.Error("an empty key was accepted")
 	}

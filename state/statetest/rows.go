@@ -179,14 +179,14 @@ func bigValues(t *testing.T, e env) {
 	if u, err := units.Get(e.fresh(t, e.ss[1]), sc, "big"); err != nil || u.Text != text {
 		t.Errorf("the other store has %d bytes, %v", len(u.Text), err)
 	}
-	// One flush of a hook: 8 MiB in rows of half a MiB.
+	// Half of this is one flush of a hook; all of it is the largest transaction.
 	var flush []unit
-	for i := range 16 {
+	for i := range 31 {
 		flush = append(flush, unit{Name: fmt.Sprintf("bag-%d", i), Text: text[:512<<10]})
 	}
 	e.put(t, e.ss[0], sc, flush...)
-	if n := count(t, e.fresh(t, e.ss[1]), sc, all); n != 17 {
-		t.Errorf("%d rows, want 17", n)
+	if n := count(t, e.fresh(t, e.ss[1]), sc, all); n != 32 {
+		t.Errorf("%d rows, want 32", n)
 	}
 	for {
 		n := 0
@@ -253,11 +253,15 @@ func limits(t *testing.T, e env) {
 		}
 	}
 	bad := map[string]func(*state.Tx) error{
-		"empty id":   put(unit{}),
-		"not UTF-8":  put(unit{Name: "\xff"}),
-		"kind fence": func(tx *state.Tx) error { return state.Table[unit]{Kind: "fence", ID: units.ID}.Put(tx, sc, unit{Name: "unit"}) },
-		"kind":       func(tx *state.Tx) error { return state.Table[unit]{Kind: "a/b", ID: units.ID}.Put(tx, sc, unit{Name: "x"}) },
-		"scope":      func(tx *state.Tx) error { return units.Put(tx, "m/a/b", unit{Name: "x"}) },
+		"empty id":  put(unit{}),
+		"not UTF-8": put(unit{Name: "\xff"}),
+		"kind fence": func(tx *state.Tx) error {
+			return state.Table[unit]{Kind: "fence", ID: units.ID}.Put(tx, sc, unit{Name: "unit"})
+		},
+		"kind": func(tx *state.Tx) error {
+			return state.Table[unit]{Kind: "a/b", ID: units.ID}.Put(tx, sc, unit{Name: "x"})
+		},
+		"scope": func(tx *state.Tx) error { return units.Put(tx, "m/a/b", unit{Name: "x"}) },
 	}
 	for name, f := range bad {
 		if err := e.ss[0].Update(t.Context(), f); err == nil {
