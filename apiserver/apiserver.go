@@ -19,7 +19,10 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/scarab-ops/scarab/apiserver/facade"
 	"github.com/scarab-ops/scarab/apiserver/http/route"
@@ -80,6 +83,9 @@ type Server struct {
 	routes *route.Table
 	limits *limiter
 	budget *rpc.Budget
+	// failures bounds the records of failed logins; unrecorded counts the rest.
+	failures   *rate.Limiter
+	unrecorded atomic.Int64
 
 	mu       sync.Mutex
 	state    string // starting, running, stopping
@@ -97,7 +103,7 @@ func New(cfg Config) (*Server, error) {
 	case !names.ValidUUID(string(cfg.Controller)) || !names.ValidUUID(string(cfg.ControllerModel)):
 		return nil, errors.New("cannot make API server: the UUIDs of controller and controller model are needed")
 	}
-	s := &Server{cfg: cfg, limits: newLimiter(cfg.Limits, cfg.Now), budget: rpc.NewBudget(cfg.Limits.FrameMemory), state: "starting"}
+	s := &Server{cfg: cfg, limits: newLimiter(cfg.Limits, cfg.Now), budget: rpc.NewBudget(cfg.Limits.FrameMemory), state: "starting", failures: rate.NewLimiter(20, 200)}
 	own, err := ownEndpoints()
 	if err != nil {
 		return nil, fmt.Errorf("cannot make API server: %w", err)

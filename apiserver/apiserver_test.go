@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log/slog"
@@ -260,10 +258,7 @@ func (b *bench) waitFor(f func() bool) {
 // agentCert issues a certificate for an agent.
 func (b *bench) agentCert(tag string, m names.Model, life time.Duration) *tls.Certificate {
 	b.t.Helper()
-	key, err := pki.NewKey(pki.KeyKind(""))
-	if err != nil {
-		key, err = pki.NewKey(zeroKind)
-	}
+	key, err := pki.NewKey(pki.ECDSAP384)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -335,7 +330,9 @@ func (b *bench) get(path string, change func(*http.Request)) reply {
 	return b.do(b.request(http.MethodGet, path, nil, change), nil)
 }
 
-func basic(tag, pw string) func(*http.Request) { return func(r *http.Request) { r.SetBasicAuth(tag, pw) } }
+func basic(tag, pw string) func(*http.Request) {
+	return func(r *http.Request) { r.SetBasicAuth(tag, pw) }
+}
 
 // sock is an API connection.
 type sock struct {
@@ -412,14 +409,4 @@ func (s *sock) read() (answer, string) {
 func (s *sock) login(tag, pw, nonce string) (answer, string) {
 	s.b.t.Helper()
 	return s.call("Admin", 3, "Login", map[string]any{"auth-tag": tag, "credentials": pw, "nonce": nonce, "macaroons": nil, "user-data": ""})
-}
-
-func leaf(t *testing.T, chain []byte) *x509.Certificate {
-	t.Helper()
-	block, _ := pem.Decode(chain)
-	c, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
 }

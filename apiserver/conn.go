@@ -133,7 +133,14 @@ func (c *connection) login(ctx context.Context, raw json.RawMessage) (any, error
 	if !c.begin() {
 		return nil, dispatchError("", "already logged in")
 	}
-	id, err := c.identify(ctx, raw)
+	id, tag, err := c.identify(ctx, raw)
+	note := loginNote{tag: tag, source: c.peer.RemoteAddr, connection: c.id, model: c.model, err: err}
+	if err == nil {
+		note.caller = &id.Caller
+	}
+	if nerr := c.s.noteLogin(ctx, note); err == nil {
+		err = nerr // a login that cannot be recorded is none
+	}
 	if err != nil {
 		c.mu.Lock()
 		c.logging = false
@@ -156,22 +163,22 @@ func (c *connection) begin() bool {
 	return true
 }
 
-func (c *connection) identify(ctx context.Context, raw json.RawMessage) (Identity, error) {
+func (c *connection) identify(ctx context.Context, raw json.RawMessage) (id Identity, who string, err error) {
 	var args loginArgs
 	if len(raw) > 0 {
 		if err := json.Unmarshal(raw, &args); err != nil {
-			return Identity{}, dispatchError("bad request", "cannot decode login request")
+			return Identity{}, "", dispatchError("bad request", "cannot decode login request")
 		}
 	}
 	tag, pw, err := args.credentials()
 	if err != nil {
-		return Identity{}, err
+		return Identity{}, "", err
 	}
-	id, err := c.s.authenticate(ctx, credentials{tag: tag, pw: pw, nonce: args.Nonce, model: c.model, peer: c.peer})
+	id, err = c.s.authenticate(ctx, credentials{tag: tag, pw: pw, nonce: args.Nonce, model: c.model, peer: c.peer})
 	if err != nil {
-		return Identity{}, err
+		return Identity{}, tag.String(), err
 	}
-	return id, c.s.admit(&id.Caller)
+	return id, tag.String(), c.s.admit(&id.Caller)
 }
 
 // enter opens the session: limits of the kind of caller, the end of the

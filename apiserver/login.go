@@ -1,13 +1,18 @@
 package apiserver
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/scarab-ops/scarab/apiserver/facade"
+	"github.com/scarab-ops/scarab/audit"
 	"github.com/scarab-ops/scarab/authz"
 	"github.com/scarab-ops/scarab/names"
 	"github.com/scarab-ops/scarab/password"
+	"github.com/scarab-ops/scarab/state"
 	"github.com/scarab-ops/scarab/wire/admin"
 )
 
@@ -166,4 +171,39 @@ func (s *Server) newSession(c *authz.Caller, conn, source string) *facade.Sessio
 			s.cfg.Log.Error("panic in a call", "method", method, "type", typeName(reason), "stack", string(stack))
 		},
 	})
+}
+
+// noteLogin records how a login ended. Failures past a rate are counted and
+// told by the next record, so that guessing cannot fill the store.
+func (s *Server) noteLogin(ctx context.Context, l loginNote) error {
+	failed := l.err != nil
+	if failed && !s.failures.Allow() {
+		s.unrecorded.Add(1)
+		return nil
+	}
+	rec := audit.Record{
+		Time: s.cfg.Now(), Actor: l.tag, Source: l.source, Connection: l.connection,
+		Facade: "Admin", Version: 3, Method: "Login", Model: string(l.model), Outcome: audit.OK, Kind: "unknown",
+	}
+	rec.ID = audit.ID(rec.Time, newID())
+	if l.caller != nil {
+		rec.Kind = l.caller.Kind.String()
+	}
+	if failed {
+		rec.Outcome, rec.Error = audit.Denied, facade.ToWire(l.err).Message
+	}
+	if n := s.unrecorded.Swap(0); n > 0 {
+		rec.Targets = []string{fmt.Sprintf("%d more failed logins before this one", n)}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return s.cfg.Store.Update(ctx, func(tx *state.Tx) error { return audit.Put(tx, rec) })
+}
+
+// loginNote is what a login's record holds.
+type loginNote struct {
+	tag, source, connection string
+	model                   names.Model
+	caller                  *authz.Caller
+	err                     error
 }

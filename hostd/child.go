@@ -33,7 +33,7 @@ type child struct {
 	log    *slog.Logger
 	halt   chan struct{} // closed: stop and stay so
 	once   sync.Once
-	ended  chan struct{} // closed when run returned
+	ended  chan struct{} // closed when the process ended for good
 
 	mu       sync.Mutex
 	pid      int
@@ -77,16 +77,15 @@ func (c *child) stop(ctx context.Context) error {
 
 // run starts the process again whenever it ends, until ctx ends or stop.
 func (c *child) run(ctx context.Context) error {
-	defer close(c.ended)
-	if c.cfg == nil || len(c.cfg.Argv) == 0 {
-		select {
-		case <-c.halt:
-		case <-ctx.Done():
-			return nil
-		}
-		<-ctx.Done()
-		return nil
+	if c.cfg != nil && len(c.cfg.Argv) > 0 {
+		c.keep(ctx)
 	}
+	close(c.ended)
+	<-ctx.Done()
+	return nil
+}
+
+func (c *child) keep(ctx context.Context) {
 	pidfd, pid := c.adopt()
 	for pause := firstPause; ; {
 		began := time.Now()
@@ -105,7 +104,7 @@ func (c *child) run(ctx context.Context) error {
 			c.set(0, !stopped)
 		}
 		if stopped {
-			return nil
+			return
 		}
 		if time.Since(began) > healthyAfter {
 			pause = firstPause
@@ -114,9 +113,9 @@ func (c *child) run(ctx context.Context) error {
 		select {
 		case <-time.After(pause):
 		case <-c.halt:
-			return nil
+			return
 		case <-ctx.Done():
-			return nil
+			return
 		}
 		pause = min(2*pause, longestPause)
 	}

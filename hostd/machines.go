@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"runtime"
@@ -151,19 +152,19 @@ func (s *server) pickImage(ctx context.Context, b provider.Base) (image.Image, s
 // sources and an identity of its own.
 func (s *server) ownFiles(ctx context.Context, spec *provider.StartSpec, imageName string) ([]container.File, []string, error) {
 	settings := spec.Settings
-	host, err := HostSettings(ctx)
-	if err != nil && settings[SettingMirror] == "" {
-		s.cfg.Log.Warn("machines will have no package sources", "error", err)
-	}
-	get := func(key string) string {
-		if v := settings[key]; v != "" {
-			return v
+	if settings[SettingMirror] == "" {
+		host, err := s.hostSettings(ctx)
+		if err != nil {
+			s.cfg.Log.Warn("machines will have no package sources", "error", err)
 		}
-		return host[key]
+		for key, value := range settings {
+			if value != "" {
+				host[key] = value
+			}
+		}
+		settings = host
 	}
-	if settings[SettingMirror] != "" { // then nothing of the host's own is mixed in
-		get = func(key string) string { return settings[key] }
-	}
+	get := func(key string) string { return settings[key] }
 	id := make([]byte, 16)
 	if _, err := rand.Read(id); err != nil {
 		return nil, nil, fmt.Errorf("cannot make an identity: %w", err)
@@ -185,17 +186,34 @@ func (s *server) ownFiles(ctx context.Context, spec *provider.StartSpec, imageNa
 		files = append(files, container.File{Path: "/etc/apt/sources.list.d/debian.sources", Mode: 0o644, Data: []byte(apt.Sources(suite))},
 			container.File{Path: "/etc/apt/apt.conf.d/30scarab", Mode: 0o644, Data: []byte(apt.Conf())})
 	}
-	resolvers := host[SettingResolvers]
-	if v := settings[SettingResolvers]; v != "" {
-		resolvers = v
-	}
+	return files, resolversOf(get(SettingResolvers)), nil
+}
+
+func resolversOf(setting string) []string {
 	var list []string
-	for r := range strings.SplitSeq(resolvers, ",") {
+	for r := range strings.SplitSeq(setting, ",") {
 		if r = strings.TrimSpace(r); r != "" {
 			list = append(list, r)
 		}
 	}
-	return files, list, nil
+	if len(list) == 0 {
+		return HostResolvers()
+	}
+	return list
+}
+
+// hostSettings are read once: asking apt takes longer than making a machine.
+func (s *server) hostSettings(ctx context.Context) (map[string]string, error) {
+	s.hostOnce.Lock()
+	defer s.hostOnce.Unlock()
+	if s.host == nil {
+		host, err := HostSettings(ctx)
+		if err != nil {
+			return host, err
+		}
+		s.host = host
+	}
+	return maps.Clone(s.host), nil
 }
 
 // instanceOf says what the controller sees of a machine.

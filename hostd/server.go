@@ -25,6 +25,9 @@ type server struct {
 	images   *image.Store
 	child    *child
 	quit     context.CancelFunc
+
+	hostOnce sync.Mutex
+	host     map[string]string // settings of the host, once read
 }
 
 // route is one thing that can be asked. Who may ask is part of it.

@@ -1,14 +1,13 @@
 package hostd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-
-	"context"
 
 	"golang.org/x/sys/unix"
 )

@@ -288,6 +288,18 @@ func csrOf(t testing.TB, tmpl *x509.CertificateRequest, s crypto.Signer) []byte 
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
 }
 
+// spoil changes one letter near the end of a PEM block, within its signature.
+func spoil(text []byte) []byte {
+	out := bytes.Clone(text)
+	i := bytes.LastIndex(out, []byte("\n-----END")) - 8
+	if out[i] == 'A' {
+		out[i] = 'B'
+	} else {
+		out[i] = 'A'
+	}
+	return out
+}
+
 func TestCSRRules(t *testing.T) {
 	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -310,12 +322,7 @@ func TestCSRRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain := csrOf(t, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "user-admin"}}, p256)
-	broken := bytes.Clone(plain)
-	if i := bytes.LastIndex(broken, []byte("\n-----END")); broken[i-8] == 'A' {
-		broken[i-8] = 'B'
-	} else {
-		broken[i-8] = 'A'
-	}
+	broken := spoil(plain)
 	for name, c := range map[string]struct {
 		csr  []byte
 		want string // of the error; empty if accepted

@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/scarab-ops/scarab/authz"
 )
@@ -159,6 +160,17 @@ func (t *Table) Endpoints() []Endpoint {
 		return cmp.Or(cmp.Compare(a.Facade, b.Facade), a.Version-b.Version, cmp.Compare(a.Method, b.Method))
 	})
 	return es
+}
+
+// String prints the access table: every endpoint on a line, with who, level, on
+// what, class and when.
+func (t *Table) String() string {
+	var b strings.Builder
+	for _, e := range t.Endpoints() {
+		b.WriteString(e.String())
+		b.WriteByte('\n')
+	}
+	return b.String()
 }
 
 // Serve checks the rule and then calls. There is no other way to call. A panic

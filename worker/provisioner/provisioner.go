@@ -54,9 +54,8 @@ func Spec(cfg Config) engine.Spec {
 	return engine.Spec{
 		Name:   "provisioner",
 		Reads:  []string{"model", "machine", "instance"},
-		Writes: []string{"instance"},
 		Shared: []string{
-			"machine", "agent-credential", "sealed-token", "status", "observed", "task", "task-queue", "fence", "model",
+			"instance", "machine", "agent-credential", "sealed-token", "status", "observed", "task", "task-queue", "fence", "model",
 		},
 		Wake: cfg.Wake,
 		Step: w.step,

@@ -27,7 +27,7 @@ func Spec(wiped func(uuid string) error) engine.Spec {
 		Name:   "remover",
 		Reads:  []string{"model", "application", "unit", "relation", "machine"},
 		Shared: AllModelKinds(),
-		Writes: []string{"grant", "model"},
+		Writes: []string{"grant"},
 		Step:   w.step,
 	}
 }
@@ -37,7 +37,7 @@ func Spec(wiped func(uuid string) error) engine.Spec {
 func AllModelKinds() []string {
 	return []string{
 		"agent-credential", "annotation", "application", "block", "charm", "charm-state", "fence", "instance",
-		"last-connection", "leader-settings", "lease", "machine", "model-config", "model-constraints", "observed",
+		"last-connection", "leader-settings", "lease", "machine", "model", "model-config", "model-constraints", "observed",
 		"operation", "ports", "relation", "relation-app", "relation-unit", "sealed-token", "sequence", "status",
 		"task", "task-queue", "unit", "unit-op", "audit",
 	}

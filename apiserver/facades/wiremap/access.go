@@ -45,3 +45,17 @@ func Modify(tx *state.Tx, u names.User, on string, levels []string, action, leve
 	}
 	return &AccessError{fmt.Sprintf("cannot change access: unknown action %.80q, use grant or revoke", action), "bad request"}
 }
+
+// SomebodyRules fails if nobody who can log in is left to rule the controller:
+// the change that would lock everybody out is refused.
+func SomebodyRules(r state.Reader) error {
+	for g, err := range user.Grants.All(r, state.Controller) {
+		if err != nil || g.On != user.OnController || g.Level != "superuser" {
+			continue
+		}
+		if u, err := user.Table.Get(r, state.Controller, string(g.User)); err == nil && !u.Disabled {
+			return nil
+		}
+	}
+	return &AccessError{"cannot do that: nobody would be left who may administer the controller", "bad request"}
+}

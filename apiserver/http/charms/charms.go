@@ -35,7 +35,7 @@ type Local struct {
 	Charm    *charm.Charm
 }
 
-// A Service knows the charms of models. Both methods take the model from
+// A Service knows the charms of models. All methods take the model from
 // c.Caller.Model and change things by c.Update alone.
 type Service interface {
 	// AddLocalCharm records a local charm and returns its URL.
@@ -45,6 +45,8 @@ type Service interface {
 	FindCharm(c facade.Call, url string) (blob.Digest, error)
 	// FindObject does the same for the name "<charm>-<7 digits of digest>".
 	FindObject(c facade.Call, object string) (blob.Digest, error)
+	// Refers tells whether a charm of the model has that archive.
+	Refers(c facade.Call, d blob.Digest) bool
 }
 
 // ErrPending is a charm whose archive has not been fetched yet.
@@ -173,7 +175,7 @@ func (cfg Config) record(c facade.Call, model string, l Local, begins string) (s
 
 // forget removes an archive that no charm refers to after all.
 func (cfg Config) forget(c facade.Call, model string, d blob.Digest) {
-	if used, err := cfg.Service.FindObject(c, string(d)); err == nil && used == d {
+	if cfg.Service.Refers(c, d) {
 		return
 	}
 	_ = cfg.Blobs.Delete(c, model, d) // what stays is found by the sweep of unreferenced blobs

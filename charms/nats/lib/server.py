@@ -12,6 +12,7 @@ CONF_DIR = pathlib.Path(os.environ.get("CHARM_NATS_DIR", "/etc/nats-server"))
 CONF = CONF_DIR / "nats.conf"
 TLS = CONF_DIR / "tls"
 DROP_IN = pathlib.Path(os.environ.get("CHARM_SYSTEMD_DIR", "/etc/systemd/system")) / "nats-server.service.d"
+PROGRAM = os.environ.get("CHARM_NATS_SERVER", "/usr/sbin/nats-server")
 SERVICE = "nats-server.service"
 USER = "nats"
 
@@ -23,7 +24,7 @@ ConditionPathExists={CONF}
 
 [Service]
 ExecStart=
-ExecStart=/usr/sbin/nats-server -c {CONF}
+ExecStart={PROGRAM} -c {CONF}
 PrivateTmp=no
 NoNewPrivileges=yes
 LimitNOFILE=65536
@@ -40,7 +41,7 @@ def run(*args, check=True):
 def install():
     """Install the package, with our service settings there before it starts."""
     write(DROP_IN / "charm.conf", DROP_IN_TEXT, 0o644)
-    if not pathlib.Path("/usr/sbin/nats-server").exists() or run("openssl", "version", check=False).returncode:
+    if not pathlib.Path(PROGRAM).exists() or run("openssl", "version", check=False).returncode:
         cmd = ["apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", "nats-server", "openssl"]
         # The lists are fetched only if it does not work without.
         if run(*cmd, check=False).returncode:
@@ -51,11 +52,11 @@ def install():
 
 
 def version():
-    words = run("/usr/sbin/nats-server", "--version").stdout.split()
+    words = run(PROGRAM, "--version").stdout.split()
     return words[-1].lstrip("v") if words else ""
 
 
-def config(unit, cluster, cfg, routes, users):
+def config(unit, cluster, cfg, binds, routes, users):
     """The server's configuration. Lists are sorted: the same state, the same text."""
     tls = (
         f"cert_file: {quote(TLS / 'tls.crt')}\n  key_file: {quote(TLS / 'tls.key')}\n"
@@ -66,7 +67,7 @@ def config(unit, cluster, cfg, routes, users):
     lines += [f"    {{user: {quote(u.replace('/', '-'))}}}" for u in sorted(users)]
     return f"""# Written by the charm: changes will be lost.
 server_name: {quote(own)}
-listen: "0.0.0.0:{cfg['client-port']}"
+listen: {quote(f"{host(binds[0])}:{cfg['client-port']}")}
 max_payload: {cfg['max-payload']}
 max_connections: {cfg['max-connections']}
 tls {{
@@ -80,7 +81,7 @@ authorization {{
 }}
 cluster {{
   name: {quote(cluster)}
-  listen: "0.0.0.0:{cfg['cluster-port']}"
+  listen: {quote(f"{host(binds[1])}:{cfg['cluster-port']}")}
   tls {{
   {tls}  verify: true
   }}

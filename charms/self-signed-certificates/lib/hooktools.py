@@ -86,6 +86,16 @@ def ingress_address(endpoint, relation=None):
     return found[0] if found else None
 
 
+def bind_address(endpoint):
+    """The address of this machine that a server for the endpoint listens on."""
+    info = ask("network-get", endpoint) or {}
+    for device in info.get("bind-addresses") or []:
+        for address in device.get("addresses") or []:
+            if address.get("value"):
+                return address["value"]
+    return None
+
+
 def state_get(key):
     return ask("state-get", key)
 

@@ -1,0 +1,232 @@
+package hostd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/scarab-ops/scarab/hostd/hostapi"
+)
+
+const unitName = "scarab-host.service"
+
+// Installation says where a supervisor lives on its host.
+type Installation struct {
+	Program []string // command of the supervisor, absolute: agent, "host", ...
+	File    string   // configuration; DefaultFile
+	Units   string   // folder of systemd units; "/etc/systemd/system"
+	Log     string   // of a supervisor that no systemd runs
+}
+
+// Defaults fills in what is left out.
+func (i *Installation) defaults() {
+	if i.File == "" {
+		i.File = DefaultFile
+	}
+	if i.Units == "" {
+		i.Units = "/etc/systemd/system"
+	}
+	if i.Log == "" {
+		i.Log = "/var/log/scarab/host.log"
+	}
+}
+
+// underSystemd tells whether systemd is this host's init.
+func underSystemd() bool {
+	st, err := os.Lstat("/run/systemd/system")
+	return err == nil && st.IsDir()
+}
+
+// Install writes the configuration, makes the controller's folder and starts
+// the supervisor, as a unit where systemd is the init and else as a process
+// of its own. Doing it again with the same values changes nothing.
+func Install(ctx context.Context, inst Installation, cfg Config) error {
+	inst.defaults()
+	cfg.fill()
+	if len(inst.Program) == 0 || !filepath.IsAbs(inst.Program[0]) {
+		return errors.New("cannot install the supervisor: its program must be an absolute path")
+	}
+	data, err := json.MarshalIndent(cfg, "", " ")
+	if err != nil {
+		return fmt.Errorf("cannot install the supervisor: %w", err)
+	}
+	for _, dir := range []string{filepath.Dir(inst.File), filepath.Dir(inst.Log)} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return fmt.Errorf("cannot install the supervisor: %w", err)
+		}
+	}
+	if err := writeAtomic(inst.File, data, 0o600); err != nil {
+		return err
+	}
+	if c := cfg.Controller; c != nil && c.Dir != "" {
+		if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+			return fmt.Errorf("cannot make the controller's folder: %w", err)
+		}
+		if err := os.Lchown(c.Dir, c.UID, c.GID); err != nil {
+			return fmt.Errorf("cannot make the controller's folder: %w", err)
+		}
+	}
+	return start(ctx, inst, cfg.Socket)
+}
+
+func start(ctx context.Context, inst Installation, socket string) error {
+	if answers(ctx, socket) {
+		return nil
+	}
+	var err error
+	if underSystemd() {
+		err = startUnit(ctx, inst)
+	} else {
+		err = startProcess(inst)
+	}
+	if err != nil {
+		return err
+	}
+	return awaitAnswer(ctx, inst, socket)
+}
+
+// Start starts an installed supervisor that does not run.
+func Start(ctx context.Context, inst Installation) error {
+	inst.defaults()
+	cfg, err := LoadConfig(inst.File)
+	if err != nil {
+		return err
+	}
+	cfg.fill()
+	return start(ctx, inst, cfg.Socket)
+}
+
+// Uninstall removes all machines, the network, and the supervisor with its
+// configuration. The controller's folder and the images stay.
+func Uninstall(ctx context.Context, inst Installation, report func(string)) error {
+	inst.defaults()
+	cfg, err := LoadConfig(inst.File)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // nothing is installed
+	}
+	if err != nil {
+		return err
+	}
+	cfg.fill()
+	if err := start(ctx, inst, cfg.Socket); err != nil {
+		return err
+	}
+	client := hostapi.NewClient(cfg.Socket)
+	defer client.Close()
+	if err := client.Shutdown(ctx, report); err != nil {
+		return err
+	}
+	if underSystemd() {
+		if err := systemctl(ctx, "disable", "--now", unitName); err != nil {
+			return err
+		}
+		if err := os.Remove(filepath.Join(inst.Units, unitName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("cannot remove the unit: %w", err)
+		}
+	}
+	for answers(ctx, cfg.Socket) { // until it is gone
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(inst.File); err != nil {
+		return fmt.Errorf("cannot remove the configuration: %w", err)
+	}
+	return nil
+}
+
+func answers(ctx context.Context, socket string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	client := hostapi.NewClient(socket)
+	defer client.Close()
+	_, err := client.Status(ctx)
+	return err == nil
+}
+
+func pause(ctx context.Context) error {
+	select {
+	case <-time.After(20 * time.Millisecond):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cannot wait for the supervisor: %w", ctx.Err())
+	}
+}
+
+func awaitAnswer(ctx context.Context, inst Installation, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for !answers(ctx, socket) {
+		if err := pause(ctx); err != nil {
+			return fmt.Errorf("%w: see %s", err, inst.Log)
+		}
+	}
+	return nil
+}
+
+// unit is the supervisor's unit. Ending it leaves the machines alone, whose
+// processes are in control groups of their own anyway.
+func unit(program []string) string {
+	var cmd []string
+	for _, p := range program {
+		cmd = append(cmd, `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$").Replace(p)+`"`)
+	}
+	return "[Unit]\nDescription=Scarab local cloud\nAfter=network.target\nStartLimitIntervalSec=0\n\n" +
+		"[Service]\nExecStart=" + strings.Join(cmd, " ") + "\nRestart=on-failure\nRestartSec=1\nKillMode=process\n" +
+		"OOMScoreAdjust=-900\nTasksMax=infinity\nLimitNOFILE=1048576\n\n[Install]\nWantedBy=multi-user.target\n"
+}
+
+func startUnit(ctx context.Context, inst Installation) error {
+	if err := writeAtomic(filepath.Join(inst.Units, unitName), []byte(unit(inst.Program)), 0o644); err != nil {
+		return err
+	}
+	if err := systemctl(ctx, "daemon-reload"); err != nil {
+		return err
+	}
+	return systemctl(ctx, "enable", "--now", unitName)
+}
+
+func systemctl(ctx context.Context, args ...string) error {
+	out, err := exec.CommandContext(ctx, "systemctl", args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("cannot run systemctl %s: %w: %.300s", args[0], err, out)
+	}
+	return nil
+}
+
+// startProcess starts the supervisor in a session of its own. Nobody starts
+// it again if it ends: a host without systemd has to.
+func startProcess(inst Installation) error {
+	out, err := openLog(inst.Log)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	cmd := exec.Command(inst.Program[0], inst.Program[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("cannot start the supervisor: %w", err)
+	}
+	go func() { _ = cmd.Wait() }() // it may end before we do
+	return nil
+}
+
+func writeAtomic(name string, data []byte, mode os.FileMode) error {
+	tmp := name + ".new"
+	err := os.WriteFile(tmp, data, mode)
+	if err == nil {
+		err = errors.Join(os.Chmod(tmp, mode), os.Rename(tmp, name))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", name, err)
+	}
+	return nil
+}
