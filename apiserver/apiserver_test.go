@@ -132,7 +132,7 @@ func (p *people) CheckModel(_ context.Context, m names.Model) error {
 }
 
 type bench struct {
-	t      *testing.T
+	t      testing.TB
 	addr   string
 	people *people
 	ca     *pki.Authority
@@ -144,7 +144,7 @@ type bench struct {
 	stop   func()
 }
 
-func testEndpoints(t *testing.T, store *state.Store) []facade.Endpoint {
+func testEndpoints(t testing.TB, store *state.Store) []facade.Endpoint {
 	t.Helper()
 	rule := authz.OnModel(authz.Read)
 	one := func(name string, version int, r authz.Rule) []facade.Endpoint {
@@ -168,6 +168,9 @@ func testEndpoints(t *testing.T, store *state.Store) []facade.Endpoint {
 	return append(all, one("Enrolment", 1, authz.Self(authz.Enrolling))...)
 }
 
+// serverRequest asks for an ordinary server certificate.
+var serverRequest = pki.ServerRequest{}
+
 type row struct{ ID string }
 
 var rows = state.Table[row]{Kind: "test-row", ID: func(r row) string { return r.ID }}
@@ -179,7 +182,7 @@ func (b *bench) touch() {
 	}
 }
 
-func start(t *testing.T, change ...func(*apiserver.Config)) *bench {
+func start(t testing.TB, change ...func(*apiserver.Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, people: newPeople(), charms: &charmRows{}}
 	var err error

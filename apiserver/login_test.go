@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/scarab-ops/scarab/apiserver"
+	"github.com/scarab-ops/scarab/audit"
 	"github.com/scarab-ops/scarab/names"
+	"github.com/scarab-ops/scarab/state"
 	"github.com/scarab-ops/scarab/wire/admin"
 )
 
@@ -311,5 +313,41 @@ func TestSilence(t *testing.T) {
 	}
 	if _, got := user.call("Cloud", 7, "Get", nil); got != "ok" {
 		t.Errorf("a silent user: %s", got)
+	}
+}
+
+func TestLoginsAreRecorded(t *testing.T) {
+	b := start(t)
+	_, _ = b.open("/api", nil).login("user-bob", "pw-bob", "")
+	for range 300 {
+		s := b.open("/api", nil)
+		for range 2 {
+			_, _ = s.login("user-eve", "hunter2", "")
+		}
+		_ = s.ws.CloseNow()
+		if t.Failed() {
+			return
+		}
+	}
+	_, _ = b.open("/api", nil).login("user-rd", "pw-rd", "")
+	ok, denied, more := 0, 0, ""
+	for r, err := range audit.Table.All(b.store.View(), state.Controller) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, _ := json.Marshal(r)
+		if strings.Contains(string(raw), "hunter2") || strings.Contains(string(raw), "pw-") {
+			t.Errorf("a password is on record: %s", raw)
+		}
+		switch r.Outcome {
+		case audit.OK:
+			ok++
+		case audit.Denied:
+			denied++
+		}
+		more += strings.Join(r.Targets, " ")
+	}
+	if ok != 2 || denied < 200 || denied > 500 || !strings.Contains(more, "more failed logins before this one") {
+		t.Errorf("%d good, %d failed, %q", ok, denied, more)
 	}
 }

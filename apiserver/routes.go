@@ -274,6 +274,9 @@ func (s *Server) header(r *http.Request, model names.Model) (Identity, error) {
 		tag: tag, pw: password.NewSecret(pw), nonce: r.Header.Get("X-Juju-Nonce"), model: model, peer: r, basics: true,
 	})
 	if err != nil {
+		if nerr := s.noteLogin(r.Context(), loginNote{tag: tag.String(), source: r.RemoteAddr, model: model, err: err}); nerr != nil {
+			s.cfg.Log.Error("cannot record a failed login", "why", nerr.Error())
+		}
 		return Identity{}, err
 	}
 	if err := s.cfg.Auth.CheckModel(r.Context(), model); err != nil {

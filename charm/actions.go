@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"regexp"
 	"sort"
+
+	"github.com/scarab-ops/scarab/charm/internal/schema"
+
+	"github.com/scarab-ops/scarab/charm/internal/yamltree"
 )
 
 // Actions is what actions.yaml says.
@@ -24,60 +28,60 @@ type ActionSpec struct {
 var actionName = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$`)
 
 // ParseActions reads actions.yaml of the named charm.
-func ParseActions(data []byte) (Actions, error) { return parseActions(data, defaultYAMLLimits()) }
+func ParseActions(data []byte) (Actions, error) { return parseActions(data, yamltree.DefaultLimits()) }
 
-func parseActions(data []byte, lim yamlLimits) (Actions, error) {
-	d, root := openYAML(actionsFile, "actions", data, lim)
+func parseActions(data []byte, lim yamltree.Limits) (Actions, error) {
+	d, root := yamltree.Open(actionsFile, "actions", data, lim)
 	a := Actions{Specs: map[string]ActionSpec{}}
-	for _, f := range d.mapping(root) {
-		if len(f.key) > maxName || !actionName.MatchString(f.key) {
-			d.fail(f.val, "bad action name %s", clip(f.key))
+	for _, f := range d.Mapping(root) {
+		if len(f.Key) > maxName || !actionName.MatchString(f.Key) {
+			d.Fail(f.Val, "bad action name %s", clip(f.Key))
 			break
 		}
-		if reserved(f.key) {
-			d.fail(f.val, "cannot use action name %s: \"juju\" is a reserved name", f.key)
+		if reserved(f.Key) {
+			d.Fail(f.Val, "cannot use action name %s: \"juju\" is a reserved name", f.Key)
 			break
 		}
-		a.Specs[f.key] = readAction(d, f)
+		a.Specs[f.Key] = readAction(d, f)
 	}
-	if d.err != nil {
-		return Actions{}, d.err
+	if d.Err != nil {
+		return Actions{}, d.Err
 	}
 	return a, nil
 }
 
-func readAction(d *decoder, f field) ActionSpec {
+func readAction(d *yamltree.Decoder, f yamltree.Field) ActionSpec {
 	spec := ActionSpec{Description: "No description"}
-	schema := map[string]any{"type": "object", "title": f.key, "properties": map[string]any{}}
-	for _, g := range d.mapping(f.val) {
-		switch g.key {
+	params := map[string]any{"type": "object", "title": f.Key, "properties": map[string]any{}}
+	for _, g := range d.Mapping(f.Val) {
+		switch g.Key {
 		case "description":
-			spec.Description = d.text(g.val)
+			spec.Description = d.Text(g.Val)
 		case "title":
-			spec.Title = d.text(g.val)
-			schema["title"] = spec.Title
+			spec.Title = d.Text(g.Val)
+			params["title"] = spec.Title
 		case "parallel":
-			spec.Parallel = d.boolean(g.val)
+			spec.Parallel = d.Boolean(g.Val)
 		case "execution-group":
-			spec.ExecutionGroup = d.text(g.val)
+			spec.ExecutionGroup = d.Text(g.Val)
 		case "params":
-			if props, ok := d.any(g.val).(map[string]any); ok {
-				schema["properties"] = props
-			} else if !g.val.null() {
-				d.mismatch(g.val, "map")
+			if props, ok := d.Any(g.Val).(map[string]any); ok {
+				params["properties"] = props
+			} else if !g.Val.Null() {
+				d.Mismatch(g.Val, "map")
 			}
 		default:
-			schema[g.key] = d.any(g.val)
+			params[g.Key] = d.Any(g.Val)
 		}
 	}
-	schema["type"] = "object"
-	schema["description"] = spec.Description
-	if d.err == nil {
-		if err := checkSchema(schema, 0); err != nil {
-			d.fail(f.val, "%v", err)
+	params["type"] = "object"
+	params["description"] = spec.Description
+	if d.Err == nil {
+		if err := schema.Check(params); err != nil {
+			d.Fail(f.Val, "%v", err)
 		}
 	}
-	spec.Params = schema
+	spec.Params = params
 	return spec
 }
 
@@ -91,11 +95,8 @@ func (a Actions) Names() []string {
 // Prepare checks the parameters of an action and gives them with the
 // defaults of the schema inserted. It changes nothing of what it is given.
 func (s ActionSpec) Prepare(params map[string]any) (map[string]any, error) {
-	full, _ := insertDefaults(s.Params, copyTree(params), 0).(map[string]any)
-	if full == nil {
-		full = map[string]any{}
-	}
-	if err := validateSchema(s.Params, full); err != nil {
+	full := schema.Fill(s.Params, params)
+	if err := schema.Validate(s.Params, full); err != nil {
 		return nil, fmt.Errorf("validation failed: %w", err)
 	}
 	return full, nil

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/scarab-ops/scarab/charm/internal/yamltree"
 )
 
 // An Assumption is one expression of the "assumes" block: a feature with an
@@ -27,39 +29,39 @@ type Feature struct {
 
 var assumePattern = regexp.MustCompile(`^\s*([a-z][a-z0-9-]*?[a-z0-9]+)(?:\s*(>=|<)\s*([0-9]+(?:\.[0-9]+)*(?:[-.+][0-9A-Za-z.-]+)?))?\s*$`)
 
-func readAssumes(d *decoder, v value) []Assumption {
-	v = v.resolve()
-	if v.n.Kind != yaml.SequenceNode {
-		d.fail(value{n: v.n}, "malformed \"assumes\" block; expected an expression list")
+func readAssumes(d *yamltree.Decoder, v yamltree.Value) []Assumption {
+	v = v.Resolve()
+	if v.N.Kind != yaml.SequenceNode {
+		d.Fail(v.Bare(), "malformed \"assumes\" block; expected an expression list")
 		return nil
 	}
 	out := []Assumption{}
-	for _, e := range d.list(v) {
+	for _, e := range d.List(v) {
 		out = append(out, readAssumption(d, e))
 	}
 	return out
 }
 
-func readAssumption(d *decoder, v value) Assumption {
-	if v.n.Kind == yaml.ScalarNode {
-		text := v.n.Value
+func readAssumption(d *yamltree.Decoder, v yamltree.Value) Assumption {
+	if v.N.Kind == yaml.ScalarNode {
+		text := v.N.Value
 		m := assumePattern.FindStringSubmatch(text)
 		if len(text) > maxName || m == nil {
-			d.fail(value{n: v.n}, "malformed feature expression %q", clip(text))
+			d.Fail(v.Bare(), "malformed feature expression %q", clip(text))
 			return Assumption{}
 		}
 		return Assumption{Feature: m[1], Op: m[2], Version: m[3]}
 	}
-	fields := []field(nil)
-	if v.isMap() {
-		fields = d.mapping(v)
+	fields := []yamltree.Field(nil)
+	if v.IsMap() {
+		fields = d.Mapping(v)
 	}
-	if len(fields) != 1 || fields[0].key != "any-of" && fields[0].key != "all-of" {
-		d.fail(value{n: v.n}, "malformed composite expression")
+	if len(fields) != 1 || fields[0].Key != "any-of" && fields[0].Key != "all-of" {
+		d.Fail(v.Bare(), "malformed composite expression")
 		return Assumption{}
 	}
-	group := readAssumes(d, fields[0].val)
-	if fields[0].key == "any-of" {
+	group := readAssumes(d, fields[0].Val)
+	if fields[0].Key == "any-of" {
 		return Assumption{AnyOf: group}
 	}
 	return Assumption{AllOf: group}

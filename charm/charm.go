@@ -10,7 +10,13 @@ package charm
 
 import (
 	"fmt"
+
+	"github.com/scarab-ops/scarab/charm/internal/yamltree"
 )
+
+// SyntaxError is a fault in one of a charm's YAML files: its text, file and
+// line.
+type SyntaxError = yamltree.SyntaxError
 
 // A Charm is all that the controller keeps of a charm's files. It is stored
 // as JSON.
@@ -39,7 +45,6 @@ const (
 	versionFile    = "version"
 	dispatchFile   = "dispatch"
 	charmcraftFile = "charmcraft.yaml"
-	ignoreFile     = ".jujuignore"
 	hooksDir       = "hooks"
 )
 

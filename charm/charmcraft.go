@@ -5,42 +5,44 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/scarab-ops/scarab/charm/internal/yamltree"
 )
 
 // splitCharmcraft makes the files of a packed charm from a charmcraft.yaml:
 // metadata.yaml, manifest.yaml, config.yaml and actions.yaml, those for which
 // it has something to say.
 func splitCharmcraft(data []byte) (map[string][]byte, error) {
-	d, root := openYAML(charmcraftFile, "charmcraft", data, defaultYAMLLimits())
+	d, root := yamltree.Open(charmcraftFile, "charmcraft", data, yamltree.DefaultLimits())
 	meta, out := map[string]any{}, map[string]any{}
 	var bases []any
-	for _, f := range d.mapping(root) {
-		switch f.key {
+	for _, f := range d.Mapping(root) {
+		switch f.Key {
 		case "name", "title", "summary", "description", "assumes", "charm-user", "containers", "devices", "extra-bindings",
 			"peers", "provides", "requires", "resources", "storage", "subordinate", "terms":
-			meta[f.key] = d.any(f.val)
+			meta[f.Key] = d.Any(f.Val)
 		case "links":
-			for _, l := range d.mapping(f.val) {
-				meta[linkKey(l.key)] = d.any(l.val)
+			for _, l := range d.Mapping(f.Val) {
+				meta[linkKey(l.Key)] = d.Any(l.Val)
 			}
 		case "config":
-			if f.val.isMap() {
-				out[configFile] = d.any(f.val)
+			if f.Val.IsMap() {
+				out[configFile] = d.Any(f.Val)
 			}
 		case "actions":
-			out[actionsFile] = d.any(f.val)
+			out[actionsFile] = d.Any(f.Val)
 		case "bases":
-			for _, b := range d.list(f.val) {
+			for _, b := range d.List(f.Val) {
 				bases = append(bases, readBuildBase(d, b)...)
 			}
 		case "base":
-			bases = append(bases, textBase(d, f.val, d.str(f.val)))
+			bases = append(bases, textBase(d, f.Val, d.Str(f.Val)))
 		case "platforms":
-			bases = append(bases, readPlatforms(d, f.val)...)
+			bases = append(bases, readPlatforms(d, f.Val)...)
 		}
 	}
-	if d.err != nil {
-		return nil, d.err
+	if d.Err != nil {
+		return nil, d.Err
 	}
 	if _, ok := meta["name"]; ok {
 		out[metadataFile] = meta
@@ -70,19 +72,19 @@ func linkKey(key string) string {
 }
 
 // readBuildBase reads an entry of "bases": short, or with run-on.
-func readBuildBase(d *decoder, v value) []any {
-	fields := d.mapping(v)
+func readBuildBase(d *yamltree.Decoder, v yamltree.Value) []any {
+	fields := d.Mapping(v)
 	short := map[string]any{}
 	for _, f := range fields {
-		switch f.key {
+		switch f.Key {
 		case "run-on":
 			var out []any
-			for _, b := range d.list(f.val) {
-				out = append(out, d.any(b))
+			for _, b := range d.List(f.Val) {
+				out = append(out, d.Any(b))
 			}
 			return out
 		case "name", "channel", "architectures":
-			short[f.key] = d.any(f.val)
+			short[f.Key] = d.Any(f.Val)
 		}
 	}
 	if len(short) == 0 {
@@ -91,27 +93,27 @@ func readBuildBase(d *decoder, v value) []any {
 	return []any{short}
 }
 
-func textBase(d *decoder, v value, text string) any {
+func textBase(d *yamltree.Decoder, v yamltree.Value, text string) any {
 	name, channel, ok := strings.Cut(text, "@")
 	if !ok {
-		d.fail(v, "base %q not valid, expected name@channel", clip(text))
+		d.Fail(v, "base %q not valid, expected name@channel", clip(text))
 	}
 	return map[string]any{"name": name, "channel": channel}
 }
 
 // readPlatforms reads "platforms": keys are architectures, or "base:arch".
 // Without "base:" they only narrow the base named elsewhere.
-func readPlatforms(d *decoder, v value) []any {
+func readPlatforms(d *yamltree.Decoder, v yamltree.Value) []any {
 	var out []any
-	for _, f := range d.mapping(v) {
-		base, arch, ok := strings.Cut(f.key, ":")
+	for _, f := range d.Mapping(v) {
+		base, arch, ok := strings.Cut(f.Key, ":")
 		if !ok {
-			if known, isArch := NormaliseArch(f.key); isArch {
+			if known, isArch := NormaliseArch(f.Key); isArch {
 				out = append(out, map[string]any{"architectures": []any{known}})
 			}
 			continue
 		}
-		b, _ := textBase(d, f.val, base).(map[string]any)
+		b, _ := textBase(d, f.Val, base).(map[string]any)
 		b["architectures"] = []any{arch}
 		out = append(out, b)
 	}

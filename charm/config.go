@@ -6,6 +6,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/scarab-ops/scarab/charm/internal/yamltree"
 )
 
 // Config is what config.yaml says.
@@ -25,56 +27,56 @@ type Option struct {
 const maxOptionValue = 1 << 20
 
 // ParseConfig reads config.yaml.
-func ParseConfig(data []byte) (Config, error) { return parseConfig(data, defaultYAMLLimits()) }
+func ParseConfig(data []byte) (Config, error) { return parseConfig(data, yamltree.DefaultLimits()) }
 
-func parseConfig(data []byte, lim yamlLimits) (Config, error) {
-	d, root := openYAML(configFile, "config", data, lim)
-	if d.err != nil {
-		return Config{}, d.err
+func parseConfig(data []byte, lim yamltree.Limits) (Config, error) {
+	d, root := yamltree.Open(configFile, "config", data, lim)
+	if d.Err != nil {
+		return Config{}, d.Err
 	}
-	options, found := value{}, false
-	fields := d.mapping(root)
+	options, found := yamltree.Value{}, false
+	fields := d.Mapping(root)
 	for _, f := range fields {
-		if f.key == "options" && !f.val.null() {
-			options, found = f.val, true
+		if f.Key == "options" && !f.Val.Null() {
+			options, found = f.Val, true
 		}
 	}
 	// The public store delivers "{}" for charms without options.
-	if !found && d.err == nil && !(root.isMap() && len(fields) == 0) {
-		d.fail(value{n: root.n}, "invalid config: empty configuration")
+	if !found && d.Err == nil && !(root.IsMap() && len(fields) == 0) {
+		d.Fail(root.Bare(), "invalid config: empty configuration")
 	}
 	c := Config{Options: map[string]Option{}}
 	if found {
-		for _, f := range d.mapping(options) {
-			c.Options[f.key] = readOption(d, f)
+		for _, f := range d.Mapping(options) {
+			c.Options[f.Key] = readOption(d, f)
 		}
 	}
-	if d.err != nil {
-		return Config{}, d.err
+	if d.Err != nil {
+		return Config{}, d.Err
 	}
 	return c, nil
 }
 
-func readOption(d *decoder, f field) Option {
+func readOption(d *yamltree.Decoder, f yamltree.Field) Option {
 	o := Option{Type: "string"}
-	if f.key == "" || len(f.key) > maxName {
-		d.fail(value{n: f.val.n}, "invalid config: option name %q not valid", clip(f.key))
+	if f.Key == "" || len(f.Key) > maxName {
+		d.Fail(f.Val.Bare(), "invalid config: option name %q not valid", clip(f.Key))
 	}
 	var def any
-	for _, g := range d.mapping(f.val) {
-		switch g.key {
+	for _, g := range d.Mapping(f.Val) {
+		switch g.Key {
 		case "type":
-			o.Type = d.str(g.val)
+			o.Type = d.Str(g.Val)
 		case "description":
-			o.Description = d.text(g.val)
+			o.Description = d.Text(g.Val)
 		case "default":
-			def = d.any(g.val)
+			def = d.Any(g.Val)
 		}
 	}
 	switch o.Type {
 	case "string", "int", "float", "boolean", "secret":
 	default:
-		d.fail(value{n: f.val.n}, "invalid config: option %q has unknown type %q", f.key, clip(o.Type))
+		d.Fail(f.Val.Bare(), "invalid config: option %q has unknown type %q", f.Key, clip(o.Type))
 		return o
 	}
 	if def == nil {
@@ -82,7 +84,7 @@ func readOption(d *decoder, f field) Option {
 	}
 	v, ok := o.coerce(def)
 	if !ok {
-		d.fail(value{n: f.val.n}, "invalid config default: option %q expected %s, got %s", f.key, o.Type, show(def))
+		d.Fail(f.Val.Bare(), "invalid config default: option %q expected %s, got %s", f.Key, o.Type, show(def))
 	}
 	o.Default = v
 	return o

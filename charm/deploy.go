@@ -12,13 +12,14 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"github.com/scarab-ops/scarab/charm/internal/unzip"
 )
 
 // Files in the directory that remembers what was deployed.
 const (
 	deployedFile  = "deployed.json"  // what the last finished deploy put in place
 	deployingFile = "deploying.json" // what an unfinished one may have put in place
-	tempPrefix    = ".scarab-tmp-"
 )
 
 // deployment is the record of one deploy.
@@ -54,8 +55,8 @@ func (a *Archive) Extract(dir string) error {
 	if err == nil {
 		return nil
 	}
-	for _, m := range a.members {
-		top, _, _ := strings.Cut(m.name, "/")
+	for _, m := range a.zip.Members {
+		top, _, _ := strings.Cut(m.Name, "/")
 		err = errors.Join(err, root.RemoveAll(top))
 	}
 	err = errors.Join(err, root.RemoveAll(revisionFile))
@@ -131,8 +132,8 @@ func (a *Archive) deploy(root, state *os.Root) error {
 // paths lists every path that a deploy puts in place, parents included.
 func (a *Archive) paths() []string {
 	set := map[string]bool{revisionFile: true}
-	for _, m := range a.members {
-		for p := m.name; p != "." && !set[p]; p = path.Dir(p) {
+	for _, m := range a.zip.Members {
+		for p := m.Name; p != "." && !set[p]; p = path.Dir(p) {
 			set[p] = true
 		}
 	}
@@ -144,30 +145,30 @@ func (a *Archive) write(root *os.Root) error {
 	hooks := a.charm.Meta.Hooks()
 	fail := func(name string, err error) error { return fmt.Errorf("cannot extract %q: %w", clip(name), err) }
 	touched := map[string]bool{".": true}
-	for _, m := range a.members {
-		if m.name == revisionFile {
+	for _, m := range a.zip.Members {
+		if m.Name == revisionFile {
 			continue
 		}
-		parent := path.Dir(m.name)
+		parent := path.Dir(m.Name)
 		touched[parent] = true
 		if err := makeDirs(root, parent); err != nil {
-			return fail(m.name, err)
+			return fail(m.Name, err)
 		}
 		var err error
-		switch m.mode.Type() {
+		switch m.Mode.Type() {
 		case fs.ModeDir:
-			err = writeDir(root, m.name, m.mode.Perm())
+			err = writeDir(root, m.Name, m.Mode.Perm())
 		case fs.ModeSymlink:
-			err = replace(root, m.name, func(tmp string) error { return root.Symlink(m.target, tmp) })
+			err = replace(root, m.Name, func(tmp string) error { return root.Symlink(m.Target, tmp) })
 		default:
-			perm := m.mode.Perm()
-			if parent == hooksDir && hooks[path.Base(m.name)] {
+			perm := m.Mode.Perm()
+			if parent == hooksDir && hooks[path.Base(m.Name)] {
 				perm |= 0o100
 			}
-			err = writeFile(root, m.name, perm, func(w io.Writer) error { return copyMember(w, m.file) })
+			err = writeFile(root, m.Name, perm, func(w io.Writer) error { return m.CopyTo(w) })
 		}
 		if err != nil {
-			return fail(m.name, err)
+			return fail(m.Name, err)
 		}
 	}
 	rev := strconv.Itoa(a.charm.Revision)
@@ -247,7 +248,7 @@ func replace(root *os.Root, name string, create func(tmp string) error) error {
 	if len(base) > 200 {
 		base = base[:200]
 	}
-	tmp := dir + tempPrefix + base
+	tmp := dir + unzip.TempPrefix + base
 	if err := root.RemoveAll(tmp); err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+
+	"github.com/scarab-ops/scarab/charm/internal/yamltree"
 )
 
 // LXDProfile is what lxd-profile.yaml asks of the container that hosts the
@@ -33,23 +35,23 @@ func (p *LXDProfile) Validate() error {
 	return nil
 }
 
-func parseLXDProfile(data []byte, lim yamlLimits) (*LXDProfile, error) {
-	d, root := openYAML(lxdProfileFile, "lxd-profile", data, lim)
+func parseLXDProfile(data []byte, lim yamltree.Limits) (*LXDProfile, error) {
+	d, root := yamltree.Open(lxdProfileFile, "lxd-profile", data, lim)
 	p := &LXDProfile{}
-	for _, f := range d.mapping(root) {
-		switch f.key {
+	for _, f := range d.Mapping(root) {
+		switch f.Key {
 		case "description":
-			p.Description = d.text(f.val)
+			p.Description = d.Text(f.Val)
 		case "config":
-			p.Config = d.stringMap(f.val)
+			p.Config = d.StringMap(f.Val)
 		case "devices":
 			p.Devices = map[string]map[string]string{}
-			for _, dev := range d.mapping(f.val) {
-				p.Devices[dev.key] = d.stringMap(dev.val)
+			for _, dev := range d.Mapping(f.Val) {
+				p.Devices[dev.Key] = d.StringMap(dev.Val)
 			}
 		}
 	}
-	return p, d.err
+	return p, d.Err
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -3,6 +3,8 @@ package charm
 import (
 	"fmt"
 	"strings"
+
+	"github.com/scarab-ops/scarab/charm/internal/yamltree"
 )
 
 // Manifest is what manifest.yaml says.
@@ -87,45 +89,45 @@ func NormaliseArch(s string) (string, bool) {
 	return "", false
 }
 
-func parseManifest(data []byte, lim yamlLimits) (Manifest, error) {
-	d, root := openYAML(manifestFile, "manifest", data, lim)
+func parseManifest(data []byte, lim yamltree.Limits) (Manifest, error) {
+	d, root := yamltree.Open(manifestFile, "manifest", data, lim)
 	var m Manifest
-	for _, f := range d.mapping(root) {
-		if f.key != "bases" {
+	for _, f := range d.Mapping(root) {
+		if f.Key != "bases" {
 			continue
 		}
-		for _, b := range d.list(f.val) {
+		for _, b := range d.List(f.Val) {
 			m.Bases = append(m.Bases, readBase(d, b))
 		}
 	}
-	return m, d.err
+	return m, d.Err
 }
 
-func readBase(d *decoder, n value) Base {
+func readBase(d *yamltree.Decoder, n yamltree.Value) Base {
 	var name, channel string
 	var arches []string
-	for _, f := range d.mapping(n) {
-		switch f.key {
+	for _, f := range d.Mapping(n) {
+		switch f.Key {
 		case "name":
-			name = d.str(f.val)
+			name = d.Str(f.Val)
 		case "channel":
-			channel = d.text(f.val)
+			channel = d.Text(f.Val)
 		case "architectures":
-			for _, a := range d.strings(f.val) {
+			for _, a := range d.Strings(f.Val) {
 				arch, ok := NormaliseArch(a)
 				if !ok {
-					d.fail(f.val, "architecture %q not valid", a)
+					d.Fail(f.Val, "architecture %q not valid", a)
 				}
 				arches = append(arches, arch)
 			}
 		}
 	}
-	if d.err != nil {
+	if d.Err != nil {
 		return Base{}
 	}
 	b, err := ParseBase(name, channel)
 	if err != nil {
-		d.fail(n, "%v", err)
+		d.Fail(n, "%v", err)
 	}
 	b.Architectures = arches
 	return b

@@ -9,10 +9,10 @@ import (
 
 // Files lists the archive's regular files, sorted.
 func (a *Archive) Files() []string {
-	names := make([]string, 0, len(a.members))
-	for _, m := range a.members {
-		if m.mode.IsRegular() {
-			names = append(names, m.name)
+	names := make([]string, 0, len(a.zip.Members))
+	for _, m := range a.zip.Members {
+		if m.Mode.IsRegular() {
+			names = append(names, m.Name)
 		}
 	}
 	slices.Sort(names)
@@ -21,15 +21,16 @@ func (a *Archive) Files() []string {
 
 // Has tells whether the archive has a regular file of that name.
 func (a *Archive) Has(name string) bool {
-	at, ok := a.byName[name]
-	return ok && a.members[at].mode.IsRegular()
+	m, ok := a.zip.Find(name)
+	return ok && m.Mode.IsRegular()
 }
 
 // CopyFile writes one regular file of the archive to w, checked for size and
 // sum. Links are not followed.
 func (a *Archive) CopyFile(w io.Writer, name string) error {
-	if !a.Has(name) {
+	m, ok := a.zip.Find(name)
+	if !ok || !m.Mode.IsRegular() {
 		return fmt.Errorf("cannot read %q from the charm: %w", clip(name), fs.ErrNotExist)
 	}
-	return copyMember(w, a.members[a.byName[name]].file)
+	return m.CopyTo(w)
 }

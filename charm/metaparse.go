@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+
+	"github.com/scarab-ops/scarab/charm/internal/yamltree"
 )
 
 // Patterns of what metadata.yaml may hold. Compiled once, never set again.
@@ -26,24 +28,24 @@ const maxName = 256
 func ValidName(s string) bool { return len(s) <= maxName && metaPatterns.name.MatchString(s) }
 
 // ParseMeta reads metadata.yaml.
-func ParseMeta(data []byte) (Meta, error) { return parseMeta(data, defaultYAMLLimits()) }
+func ParseMeta(data []byte) (Meta, error) { return parseMeta(data, yamltree.DefaultLimits()) }
 
-func parseMeta(data []byte, lim yamlLimits) (Meta, error) {
-	d, root := openYAML(metadataFile, "metadata", data, lim)
+func parseMeta(data []byte, lim yamltree.Limits) (Meta, error) {
+	d, root := yamltree.Open(metadataFile, "metadata", data, lim)
 	var m Meta
 	present := map[string]bool{}
-	fields := d.mapping(root)
+	fields := d.Mapping(root)
 	for _, f := range fields {
-		present[f.key] = true
+		present[f.Key] = true
 		readMetaField(d, &m, f)
 	}
 	for _, key := range []string{"name", "summary", "description"} {
 		if !present[key] {
-			d.fail(root, "%s: expected string, got nothing", key)
+			d.Fail(root, "%s: expected string, got nothing", key)
 		}
 	}
-	if d.err != nil {
-		return Meta{}, d.err
+	if d.Err != nil {
+		return Meta{}, d.Err
 	}
 	if err := checkMixedFormats(present); err != nil {
 		return Meta{}, err
@@ -55,253 +57,253 @@ func parseMeta(data []byte, lim yamlLimits) (Meta, error) {
 }
 
 // readMetaField reads one top-level key; unknown ones are dropped.
-func readMetaField(d *decoder, m *Meta, f field) {
-	switch f.key {
+func readMetaField(d *yamltree.Decoder, m *Meta, f yamltree.Field) {
+	switch f.Key {
 	case "name":
-		m.Name = d.str(f.val)
+		m.Name = d.Str(f.Val)
 	case "summary":
-		m.Summary = d.str(f.val)
+		m.Summary = d.Str(f.Val)
 	case "description":
-		m.Description = d.str(f.val)
+		m.Description = d.Str(f.Val)
 	case "subordinate":
-		m.Subordinate = d.boolean(f.val)
+		m.Subordinate = d.Boolean(f.Val)
 	case "provides":
-		m.Provides = readRelations(d, f.val, RoleProvider)
+		m.Provides = readRelations(d, f.Val, RoleProvider)
 	case "requires":
-		m.Requires = readRelations(d, f.val, RoleRequirer)
+		m.Requires = readRelations(d, f.Val, RoleRequirer)
 	case "peers":
-		m.Peers = readRelations(d, f.val, RolePeer)
+		m.Peers = readRelations(d, f.Val, RolePeer)
 	case "extra-bindings":
-		m.ExtraBindings = readExtraBindings(d, f.val)
+		m.ExtraBindings = readExtraBindings(d, f.Val)
 	case "categories":
-		m.Categories = d.strings(f.val)
+		m.Categories = d.Strings(f.Val)
 	case "tags":
-		m.Tags = d.strings(f.val)
+		m.Tags = d.Strings(f.Val)
 	case "series":
-		m.Series = readSeries(d, f.val)
+		m.Series = readSeries(d, f.Val)
 	case "storage":
-		m.Storage = readStorage(d, f.val)
+		m.Storage = readStorage(d, f.Val)
 	case "devices":
-		m.Devices = readDevices(d, f.val)
+		m.Devices = readDevices(d, f.Val)
 	case "terms":
-		m.Terms = d.strings(f.val)
+		m.Terms = d.Strings(f.Val)
 	default:
 		readMetaFieldMore(d, m, f)
 	}
 }
 
-func readMetaFieldMore(d *decoder, m *Meta, f field) {
-	switch f.key {
+func readMetaFieldMore(d *yamltree.Decoder, m *Meta, f yamltree.Field) {
+	switch f.Key {
 	case "deployment":
 		m.Deployment = &Deployment{}
-		for _, g := range d.mapping(f.val) {
-			switch g.key {
+		for _, g := range d.Mapping(f.Val) {
+			switch g.Key {
 			case "type":
-				m.Deployment.Type = d.str(g.val)
+				m.Deployment.Type = d.Str(g.Val)
 			case "mode":
-				m.Deployment.Mode = d.str(g.val)
+				m.Deployment.Mode = d.Str(g.Val)
 			case "service":
-				m.Deployment.Service = d.str(g.val)
+				m.Deployment.Service = d.Str(g.Val)
 			case "min-version":
-				m.Deployment.MinVersion = d.text(g.val)
+				m.Deployment.MinVersion = d.Text(g.Val)
 			}
 		}
 	case "payloads":
 		m.Payloads = map[string]Payload{}
-		for _, p := range d.mapping(f.val) {
-			payload := Payload{Name: p.key}
-			for _, g := range d.mapping(p.val) {
-				if g.key == "type" {
-					payload.Type = d.str(g.val)
+		for _, p := range d.Mapping(f.Val) {
+			payload := Payload{Name: p.Key}
+			for _, g := range d.Mapping(p.Val) {
+				if g.Key == "type" {
+					payload.Type = d.Str(g.Val)
 				}
 			}
-			m.Payloads[p.key] = payload
+			m.Payloads[p.Key] = payload
 		}
 	case "resources":
-		m.Resources = readResources(d, f.val)
+		m.Resources = readResources(d, f.Val)
 	case "min-juju-version":
-		m.MinVersion = d.text(f.val)
+		m.MinVersion = d.Text(f.Val)
 	case "assumes":
-		m.Assumes = readAssumes(d, f.val)
+		m.Assumes = readAssumes(d, f.Val)
 	case "containers":
-		m.Containers = readContainers(d, f.val)
+		m.Containers = readContainers(d, f.Val)
 	case "charm-user":
-		m.CharmUser = d.str(f.val)
+		m.CharmUser = d.Str(f.Val)
 		switch m.CharmUser {
 		case "root", "sudoer", "non-root":
 		default:
-			d.fail(value{n: f.val.n}, "parsing charm-user: invalid charm-user %q expected one of root, sudoer or non-root", m.CharmUser)
+			d.Fail(f.Val.Bare(), "parsing charm-user: invalid charm-user %q expected one of root, sudoer or non-root", m.CharmUser)
 		}
 	}
 }
 
-func readRelations(d *decoder, v value, role Role) map[string]Relation {
+func readRelations(d *yamltree.Decoder, v yamltree.Value, role Role) map[string]Relation {
 	out := map[string]Relation{}
-	for _, f := range d.mapping(v) {
-		r := Relation{Name: f.key, Role: role, Scope: ScopeGlobal}
-		if !f.val.isMap() {
-			r.Interface = d.str(f.val)
-			out[f.key] = r
+	for _, f := range d.Mapping(v) {
+		r := Relation{Name: f.Key, Role: role, Scope: ScopeGlobal}
+		if !f.Val.IsMap() {
+			r.Interface = d.Str(f.Val)
+			out[f.Key] = r
 			continue
 		}
-		for _, g := range d.mapping(f.val) {
-			switch g.key {
+		for _, g := range d.Mapping(f.Val) {
+			switch g.Key {
 			case "interface":
-				r.Interface = d.str(g.val)
+				r.Interface = d.Str(g.Val)
 			case "limit":
-				if !g.val.null() {
-					r.Limit = d.integer(g.val)
+				if !g.Val.Null() {
+					r.Limit = d.Integer(g.Val)
 				}
 			case "optional":
-				r.Optional = d.boolean(g.val)
+				r.Optional = d.Boolean(g.Val)
 			case "scope":
-				r.Scope = Scope(d.str(g.val))
+				r.Scope = Scope(d.Str(g.Val))
 			}
 		}
 		if r.Interface == "" {
-			d.fail(f.val, "interface: expected string, got nothing")
+			d.Fail(f.Val, "interface: expected string, got nothing")
 		}
 		if r.Scope != ScopeGlobal && r.Scope != ScopeContainer {
-			d.fail(f.val, "scope: unexpected value %q, expected global or container", r.Scope)
+			d.Fail(f.Val, "scope: unexpected value %q, expected global or container", r.Scope)
 		}
 		if r.Limit < 0 {
-			d.fail(f.val, "limit: expected a number of 0 or more, got %d", r.Limit)
+			d.Fail(f.Val, "limit: expected a number of 0 or more, got %d", r.Limit)
 		}
-		out[f.key] = r
+		out[f.Key] = r
 	}
 	return out
 }
 
-func readExtraBindings(d *decoder, v value) []string {
+func readExtraBindings(d *yamltree.Decoder, v yamltree.Value) []string {
 	var out []string
-	for _, f := range d.mapping(v) {
-		if !f.val.null() {
-			d.fail(f.val, "expected no value, got %s", describe(f.val.n))
+	for _, f := range d.Mapping(v) {
+		if !f.Val.Null() {
+			d.Fail(f.Val, "expected no value, got %s", f.Val.Describe())
 		}
-		out = append(out, f.key)
+		out = append(out, f.Key)
 	}
-	if d.err == nil && len(out) == 0 {
-		d.fail(v, "expected at least one binding")
+	if d.Err == nil && len(out) == 0 {
+		d.Fail(v, "expected at least one binding")
 	}
 	sort.Strings(out)
 	return out
 }
 
-func readSeries(d *decoder, v value) []string {
-	out := d.strings(v)
+func readSeries(d *yamltree.Decoder, v yamltree.Value) []string {
+	out := d.Strings(v)
 	for _, s := range out {
 		if len(s) > maxName || !metaPatterns.series.MatchString(s) {
-			d.fail(v, "series %q not valid", s)
+			d.Fail(v, "series %q not valid", s)
 		}
 	}
 	return out
 }
 
-func readDevices(d *decoder, v value) map[string]Device {
+func readDevices(d *yamltree.Decoder, v yamltree.Value) map[string]Device {
 	out := map[string]Device{}
-	for _, f := range d.mapping(v) {
-		dev := Device{Name: f.key, CountMin: 1, CountMax: 1}
-		for _, g := range d.mapping(f.val) {
-			switch g.key {
+	for _, f := range d.Mapping(v) {
+		dev := Device{Name: f.Key, CountMin: 1, CountMax: 1}
+		for _, g := range d.Mapping(f.Val) {
+			switch g.Key {
 			case "type":
-				dev.Type = d.str(g.val)
+				dev.Type = d.Str(g.Val)
 			case "description":
-				dev.Description = d.text(g.val)
+				dev.Description = d.Text(g.Val)
 			case "countmin":
-				dev.CountMin = d.integer(g.val)
+				dev.CountMin = d.Integer(g.Val)
 			case "countmax":
-				dev.CountMax = d.integer(g.val)
+				dev.CountMax = d.Integer(g.Val)
 			}
 		}
 		if dev.Type == "" {
-			d.fail(f.val, "type: expected string, got nothing")
+			d.Fail(f.Val, "type: expected string, got nothing")
 		}
 		if dev.CountMin < 0 || dev.CountMax < dev.CountMin {
-			d.fail(f.val, "count from %d to %d not valid", dev.CountMin, dev.CountMax)
+			d.Fail(f.Val, "count from %d to %d not valid", dev.CountMin, dev.CountMax)
 		}
-		out[f.key] = dev
+		out[f.Key] = dev
 	}
 	return out
 }
 
-func readResources(d *decoder, v value) map[string]Resource {
+func readResources(d *yamltree.Decoder, v yamltree.Value) map[string]Resource {
 	out := map[string]Resource{}
-	for _, f := range d.mapping(v) {
-		r := Resource{Name: f.key, Type: "file"}
-		for _, g := range d.mapping(f.val) {
-			switch g.key {
+	for _, f := range d.Mapping(v) {
+		r := Resource{Name: f.Key, Type: "file"}
+		for _, g := range d.Mapping(f.Val) {
+			switch g.Key {
 			case "type":
-				r.Type = d.str(g.val)
+				r.Type = d.Str(g.Val)
 			case "filename":
-				r.Filename = d.str(g.val)
+				r.Filename = d.Str(g.Val)
 			case "description":
-				r.Description = d.text(g.val)
+				r.Description = d.Text(g.Val)
 			}
 		}
 		switch {
 		case r.Type != "file" && r.Type != "oci-image":
-			d.fail(f.val, "unsupported resource type %q", r.Type)
+			d.Fail(f.Val, "unsupported resource type %q", r.Type)
 		case r.Type == "file" && r.Filename == "":
-			d.fail(f.val, "resource missing filename")
+			d.Fail(f.Val, "resource missing filename")
 		case strings.ContainsAny(r.Filename, "/\x00") || r.Filename == "." || r.Filename == "..":
-			d.fail(f.val, "filename %q may not contain a path", r.Filename)
+			d.Fail(f.Val, "filename %q may not contain a path", r.Filename)
 		}
-		out[f.key] = r
+		out[f.Key] = r
 	}
 	return out
 }
 
-func readContainers(d *decoder, v value) map[string]Container {
+func readContainers(d *yamltree.Decoder, v yamltree.Value) map[string]Container {
 	out := map[string]Container{}
-	for _, f := range d.mapping(v) {
-		if f.val.null() {
-			d.fail(f.val, "parsing containers: expected map, got nothing")
+	for _, f := range d.Mapping(v) {
+		if f.Val.Null() {
+			d.Fail(f.Val, "parsing containers: expected map, got nothing")
 		}
 		var c Container
-		for _, g := range d.mapping(f.val) {
-			switch g.key {
+		for _, g := range d.Mapping(f.Val) {
+			switch g.Key {
 			case "resource":
-				c.Resource = d.str(g.val)
+				c.Resource = d.Str(g.Val)
 			case "mounts":
-				c.Mounts = readMounts(d, g.val)
+				c.Mounts = readMounts(d, g.Val)
 			case "uid":
-				c.UID = readID(d, f.key, "uid", g.val)
+				c.UID = readID(d, f.Key, "uid", g.Val)
 			case "gid":
-				c.GID = readID(d, f.key, "gid", g.val)
+				c.GID = readID(d, f.Key, "gid", g.Val)
 			}
 		}
-		out[f.key] = c
+		out[f.Key] = c
 	}
 	return out
 }
 
-func readMounts(d *decoder, v value) []Mount {
+func readMounts(d *yamltree.Decoder, v yamltree.Value) []Mount {
 	var out []Mount
-	for _, item := range d.list(v) {
+	for _, item := range d.List(v) {
 		var m Mount
-		for _, f := range d.mapping(item) {
-			switch f.key {
+		for _, f := range d.Mapping(item) {
+			switch f.Key {
 			case "storage":
-				m.Storage = d.str(f.val)
+				m.Storage = d.Str(f.Val)
 			case "location":
-				m.Location = d.str(f.val)
+				m.Location = d.Str(f.Val)
 			}
 		}
 		if m.Storage == "" || m.Location == "" {
-			d.fail(item, "parsing containers: a mount needs storage and location")
+			d.Fail(item, "parsing containers: a mount needs storage and location")
 		}
 		out = append(out, m)
 	}
 	return out
 }
 
-func readID(d *decoder, container, kind string, v value) *int {
-	id := d.integer(v)
+func readID(d *yamltree.Decoder, container, kind string, v yamltree.Value) *int {
+	id := d.Integer(v)
 	if id >= 1000 && id <= 9999 {
-		d.fail(value{n: v.n}, "parsing containers: container %q has invalid %s %d: %s cannot be in reserved range 1000-9999", container, kind, id, kind)
+		d.Fail(v.Bare(), "parsing containers: container %q has invalid %s %d: %s cannot be in reserved range 1000-9999", container, kind, id, kind)
 	}
 	if id < 0 {
-		d.fail(v, "%s %d not valid", kind, id)
+		d.Fail(v, "%s %d not valid", kind, id)
 	}
 	return &id
 }

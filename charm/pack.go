@@ -8,6 +8,9 @@ import (
 	"os"
 	"path"
 	"time"
+
+	"github.com/scarab-ops/scarab/charm/internal/ignore"
+	"github.com/scarab-ops/scarab/charm/internal/unzip"
 )
 
 // PackDir writes the charm in a directory as an archive, and gives what the
@@ -45,7 +48,7 @@ func PackDir(dir string, w io.Writer) (warnings []string, err error) {
 		}
 	}
 	for _, name := range sortedKeys(p.links) {
-		if why := followLink(p.links, name); why != "" {
+		if why := unzip.FollowLink(p.links, name); why != "" {
 			return p.warnings, fmt.Errorf("cannot pack charm: symlink %q links out of charm: %q (it %s)", name, p.links[name], why)
 		}
 	}
@@ -55,22 +58,22 @@ func PackDir(dir string, w io.Writer) (warnings []string, err error) {
 	return p.warnings, nil
 }
 
-func packRules(root *os.Root) ([]ignoreRule, error) {
-	rules, err := parseIgnore([]byte(builtinIgnore))
+func packRules(root *os.Root) ([]ignore.Rule, error) {
+	rules, err := ignore.Parse([]byte(ignore.Builtin))
 	if err != nil {
 		return nil, err
 	}
-	text, ok, err := readRooted(root, ignoreFile, DefaultLimits().File)
+	text, ok, err := readRooted(root, ignore.File, DefaultLimits().File)
 	if err != nil || !ok {
 		return rules, err
 	}
-	own, err := parseIgnore(text)
+	own, err := ignore.Parse(text)
 	return append(rules, own...), err
 }
 
 type packer struct {
 	root     *os.Root
-	rules    []ignoreRule
+	rules    []ignore.Rule
 	hooks    map[string]bool
 	lim      Limits
 	zip      *zip.Writer
@@ -84,14 +87,13 @@ func (p *packer) visit(name string, d fs.DirEntry, err error) error {
 	if err != nil || name == "." {
 		return err
 	}
-	if ignored(p.rules, name, d.IsDir()) {
+	if ignore.Ignored(p.rules, name, d.IsDir()) {
 		if d.IsDir() {
 			return fs.SkipDir
 		}
 		return nil
 	}
-	check := &Archive{lim: p.lim}
-	if _, err := check.checkName(name); err != nil {
+	if _, err := p.lim.CheckName(name); err != nil {
 		return err
 	}
 	switch d.Type() {
@@ -148,7 +150,7 @@ func (p *packer) create(name string, mode fs.FileMode, data []byte) error {
 	p.total += int64(len(data))
 	if p.entries > p.lim.Entries || p.total > p.lim.Total {
 		return fmt.Errorf("charm has more than %d files or %d bytes; leave out what it does not need with a %s file",
-			p.lim.Entries, p.lim.Total, ignoreFile)
+			p.lim.Entries, p.lim.Total, ignore.File)
 	}
 	h := &zip.FileHeader{Name: name, Method: zip.Deflate, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
 	if len(data) == 0 {

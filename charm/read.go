@@ -9,6 +9,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/scarab-ops/scarab/charm/internal/yamltree"
 )
 
 // reader gives one file at the root of a charm; the second result is false if
@@ -18,7 +20,7 @@ type reader func(name string) ([]byte, bool, error)
 // readCharm reads a charm's files in the order that error texts depend on.
 func readCharm(read reader) (*Charm, error) {
 	c := &Charm{Config: Config{Options: map[string]Option{}}, Actions: Actions{Specs: map[string]ActionSpec{}}}
-	lim := defaultYAMLLimits()
+	lim := yamltree.DefaultLimits()
 	data, ok, err := read(metadataFile)
 	if err != nil {
 		return nil, err

@@ -6,73 +6,75 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/scarab-ops/scarab/charm/internal/yamltree"
 )
 
 const storageRoot = "/var/lib/juju/storage"
 
-func readStorage(d *decoder, v value) map[string]Storage {
+func readStorage(d *yamltree.Decoder, v yamltree.Value) map[string]Storage {
 	out := map[string]Storage{}
-	for _, f := range d.mapping(v) {
-		s := Storage{Name: f.key, CountMin: 1, CountMax: 1}
-		if len(f.key) > maxName || !metaPatterns.storage.MatchString(f.key) {
-			d.fail(f.val, "storage name %.80q not valid", f.key)
+	for _, f := range d.Mapping(v) {
+		s := Storage{Name: f.Key, CountMin: 1, CountMax: 1}
+		if len(f.Key) > maxName || !metaPatterns.storage.MatchString(f.Key) {
+			d.Fail(f.Val, "storage name %.80q not valid", f.Key)
 		}
-		for _, g := range d.mapping(f.val) {
+		for _, g := range d.Mapping(f.Val) {
 			readStorageField(d, &s, g)
 		}
-		checkStorage(d, f.val, &s)
-		out[f.key] = s
+		checkStorage(d, f.Val, &s)
+		out[f.Key] = s
 	}
 	return out
 }
 
-func readStorageField(d *decoder, s *Storage, g field) {
-	switch g.key {
+func readStorageField(d *yamltree.Decoder, s *Storage, g yamltree.Field) {
+	switch g.Key {
 	case "type":
-		s.Type = d.str(g.val)
+		s.Type = d.Str(g.Val)
 	case "description":
-		s.Description = d.text(g.val)
+		s.Description = d.Text(g.Val)
 	case "shared":
-		s.Shared = d.boolean(g.val)
+		s.Shared = d.Boolean(g.Val)
 	case "read-only":
-		s.ReadOnly = d.boolean(g.val)
+		s.ReadOnly = d.Boolean(g.Val)
 	case "multiple":
-		for _, h := range d.mapping(g.val) {
-			if h.key == "range" {
-				s.CountMin, s.CountMax = readRange(d, h.val)
+		for _, h := range d.Mapping(g.Val) {
+			if h.Key == "range" {
+				s.CountMin, s.CountMax = readRange(d, h.Val)
 			}
 		}
 	case "minimum-size":
-		size, err := ParseSize(d.text(g.val))
+		size, err := ParseSize(d.Text(g.Val))
 		if err != nil {
-			d.fail(g.val, "%v", err)
+			d.Fail(g.Val, "%v", err)
 		}
 		s.MinimumSize = size
 	case "location":
-		s.Location = d.str(g.val)
+		s.Location = d.Str(g.Val)
 	case "properties":
-		s.Properties = d.strings(g.val)
+		s.Properties = d.Strings(g.Val)
 		for _, p := range s.Properties {
 			if p != "transient" {
-				d.fail(g.val, "property %q not valid, expected transient", p)
+				d.Fail(g.Val, "property %q not valid, expected transient", p)
 			}
 		}
 	}
 }
 
-func readRange(d *decoder, v value) (low, high int) {
-	v = v.resolve()
-	if v.n.ShortTag() == "!!int" {
-		n := d.integer(v)
+func readRange(d *yamltree.Decoder, v yamltree.Value) (low, high int) {
+	v = v.Resolve()
+	if v.N.ShortTag() == "!!int" {
+		n := d.Integer(v)
 		if n <= 0 {
-			d.fail(v, "invalid count %d", n)
+			d.Fail(v, "invalid count %d", n)
 		}
 		return n, n
 	}
-	text := d.str(v)
+	text := d.Str(v)
 	m := metaPatterns.storageRange.FindStringSubmatch(text)
 	if len(text) > maxName || m == nil {
-		d.fail(v, "invalid range %.40q", text)
+		d.Fail(v, "invalid range %.40q", text)
 		return 0, 0
 	}
 	low, err := strconv.Atoi(m[1])
@@ -82,30 +84,30 @@ func readRange(d *decoder, v value) (low, high int) {
 		high, err = strconv.Atoi(m[2][1:])
 	}
 	if err != nil || high == 0 || high > 0 && high < low {
-		d.fail(v, "invalid range %.40q", text)
+		d.Fail(v, "invalid range %.40q", text)
 	}
 	return low, high
 }
 
-func checkStorage(d *decoder, v value, s *Storage) {
+func checkStorage(d *yamltree.Decoder, v yamltree.Value, s *Storage) {
 	switch s.Type {
 	case "filesystem":
 	case "block":
 		if s.Location != "" {
-			d.fail(v, "location may not be specified for \"type: block\"")
+			d.Fail(v, "location may not be specified for \"type: block\"")
 		}
 	default:
-		d.fail(v, "type: unexpected value %q, expected filesystem or block", s.Type)
+		d.Fail(v, "type: unexpected value %q, expected filesystem or block", s.Type)
 	}
 	if s.Location == "" {
 		return
 	}
 	clean := path.Clean(s.Location)
 	if !path.IsAbs(s.Location) || strings.ContainsRune(s.Location, 0) {
-		d.fail(v, "invalid location %q: must be an absolute path", s.Location)
+		d.Fail(v, "invalid location %q: must be an absolute path", s.Location)
 	}
 	if clean == storageRoot || strings.HasPrefix(clean, storageRoot+"/") {
-		d.fail(v, "invalid location %q: must not fall within %q", s.Location, storageRoot)
+		d.Fail(v, "invalid location %q: must not fall within %q", s.Location, storageRoot)
 	}
 }
 

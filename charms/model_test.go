@@ -176,9 +176,7 @@ func (h *harness) hook(unit, name string) {
 	cmd := exec.Command(program)
 	cmd.Dir = charmDir
 	cmd.Env = append(h.env(unit), "JUJU_DISPATCH_PATH="+name)
-	start := time.Now()
 	out, err := cmd.CombinedOutput()
-	h.t.Logf("%s %s: %v", unit, name, time.Since(start).Round(time.Millisecond))
 	h.load()
 	if err != nil {
 		h.t.Fatalf("%s of %s: %v\n%s\nlog: %s", name, unit, err, out, strings.Join(h.m.Log, "\n"))

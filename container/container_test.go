@@ -18,6 +18,9 @@ func TestMain(m *testing.M) {
 	if IsInit(os.Args) {
 		InitMain()
 	}
+	if text := os.Getenv(crashEnv); text != "" {
+		supervisorMain(text)
+	}
 	os.Exit(m.Run())
 }
 

@@ -27,19 +27,19 @@ var (
 
 // Config of a Runtime. Names must differ between two Runtimes of one host.
 type Config struct {
-	Dir        string       // state and writable layers; private to root
-	RunDir     string       // sockets, gone with a reboot
-	Bridge     string       // "scarabbr0"
-	PortPrefix string       // 3 bytes, begins the interfaces' names: "scv"
-	Table      string       // name of the packet filter's tables: "scarab"
-	Cgroups    string       // name of the folder in each hierarchy: "scarab"
-	Subnet     netip.Prefix // wanted; the next free one is taken
-	HostTCP    []uint16     // ports of the host open to machines
-	HostDNS    bool         // machines may ask a name server on the host
-	HostFiles  []string     // folders of the host whose files may be shown
-	IDBase     int          // first id of the machines' ranges
-	Log        *slog.Logger
-	Now        func() time.Time
+	Dir        string           // state and writable layers; private to root
+	RunDir     string           // sockets, gone with a reboot
+	Bridge     string           // "scarabbr0"
+	PortPrefix string           // 3 bytes, begins the interfaces' names: "scv"
+	Table      string           // name of the packet filter's tables: "scarab"
+	Cgroups    string           // name of the folder in each hierarchy: "scarab"
+	Subnet     netip.Prefix     // wanted; the next free one is taken
+	HostTCP    []uint16         // ports of the host open to machines
+	HostDNS    bool             // machines may ask a name server on the host
+	HostFiles  []string         // folders of the host whose files may be shown
+	IDBase     int              // first id of the machines' ranges
+	Log        *slog.Logger     `json:"-"`
+	Now        func() time.Time `json:"-"`
 	// RestartPause is how long after its end a machine is started again the
 	// first time; it doubles up to a minute.
 	RestartPause time.Duration
@@ -59,6 +59,7 @@ const (
 	idsPerMachine = 65536
 	maxMachines   = 4000
 	firstAddress  = 10 // of the subnet; those before are the host's
+	lockPatience  = 2 * time.Second
 )
 
 // Runtime owns the machines of one host. All methods may be called at once.
@@ -118,12 +119,18 @@ func (r *Runtime) lock() error {
 	if err != nil {
 		return fmt.Errorf("cannot lock the machines: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		return fmt.Errorf("cannot take charge of %s: another supervisor is running", r.cfg.Dir)
+	// A child that a killed supervisor was just making holds the lock for the
+	// moment until it sees that it is alone.
+	for deadline := time.Now().Add(lockPatience); ; time.Sleep(5 * time.Millisecond) {
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			r.lockFile = f
+			return nil
+		}
+		if time.Now().After(deadline) {
+			_ = f.Close()
+			return fmt.Errorf("cannot take charge of %s: another supervisor is running", r.cfg.Dir)
+		}
 	}
-	r.lockFile = f
-	return nil
 }
 
 func (r *Runtime) takeCharge() error {

@@ -124,6 +124,7 @@ func Run(ctx context.Context, cfg Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := &server{cfg: cfg, machines: machines, images: &image.Store{Dir: cfg.Images}, quit: cancel}
+	s.child = newChild(cfg.Controller, filepath.Join(cfg.Machines.RunDir, "controller.json"), cfg.Log)
 	listener, err := listen(cfg.Socket, cfg.Machines.RunDir, cfg.controllerUID())
 	if err != nil {
 		return err
@@ -131,7 +132,6 @@ func Run(ctx context.Context, cfg Config) error {
 	defer os.Remove(cfg.Socket)
 	errs := make(chan error, 2)
 	go func() { errs <- s.serve(ctx, listener) }()
-	s.child = newChild(cfg.Controller, filepath.Join(cfg.Machines.RunDir, "controller.json"), cfg.Log)
 	go func() { errs <- s.child.run(ctx) }()
 	err = <-errs
 	cancel()

@@ -71,7 +71,7 @@ func (a *Agent) fetch(ctx context.Context, url, digest string) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	err = a.cfg.Controller.Charm(ctx, url, &capped{w: io.MultiWriter(f, h), left: maxCharm})
+	err = a.cfg.Controller.Charm(ctx, url, digest, &capped{w: io.MultiWriter(f, h), left: maxCharm})
 	if err == nil {
 		err = f.Sync()
 	}

@@ -174,7 +174,7 @@ func (f *fake) LeaveScope(_ context.Context, a agentapi.ScopeArgs) error {
 func (f *fake) Dead(context.Context) error {
 	return f.do(func() error { f.dead = true; f.want.Life = "dead"; return nil })
 }
-func (f *fake) Charm(_ context.Context, _ string, w io.Writer) error {
+func (f *fake) Charm(_ context.Context, _, _ string, w io.Writer) error {
 	f.mu.Lock()
 	data := f.charm
 	f.mu.Unlock()
@@ -261,7 +261,7 @@ func (f *fake) dispatch(ctx context.Context, method string, body []byte) (any, e
 		return nil, f.Dead(ctx)
 	case "Charm":
 		var b bytes.Buffer
-		err := f.Charm(ctx, "", &b)
+		err := f.Charm(ctx, "", "", &b)
 		return b.Bytes(), err
 	case "StartTask":
 		return nil, with(body, func(a agentapi.TaskArgs) error { return f.StartTask(ctx, a) })
@@ -331,7 +331,7 @@ func (r *remote) Commit(ctx context.Context, a agentapi.CommitArgs) error {
 	return r.call(ctx, "Commit", a, nil)
 }
 func (r *remote) Dead(ctx context.Context) error { return r.call(ctx, "Dead", nil, nil) }
-func (r *remote) Charm(ctx context.Context, _ string, w io.Writer) error {
+func (r *remote) Charm(ctx context.Context, _, _ string, w io.Writer) error {
 	var b []byte
 	if err := r.call(ctx, "Charm", nil, &b); err != nil {
 		return err

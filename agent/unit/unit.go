@@ -42,8 +42,8 @@ type Controller interface {
 	EnterScope(ctx context.Context, a agentapi.ScopeArgs) error
 	LeaveScope(ctx context.Context, a agentapi.ScopeArgs) error
 	Dead(ctx context.Context) error
-	// Charm writes the archive of a charm.
-	Charm(ctx context.Context, url string, w io.Writer) error
+	// Charm writes the archive of a charm whose SHA-256, in hex, is given.
+	Charm(ctx context.Context, url, sha256 string, w io.Writer) error
 }
 
 // Tasks is what running actions needs of the controller.
@@ -186,6 +186,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	return ctx.Err()
 }
+
+// Removed tells, once Run has returned nil, that the unit itself went its whole
+// way to the end; a controller that merely says so is no reason to delete
+// anything.
+func (a *Agent) Removed() bool { return a.local.DeadSent }
 
 // step looks once and does one thing, or waits for a change.
 func (a *Agent) step(ctx context.Context) error {

@@ -112,6 +112,7 @@ type bench struct {
 	f    *fake
 	dir  string
 	stop func() error
+	end  func() error // waits for the agent's own end
 	cfg  Config
 	ctx  context.Context
 }
@@ -165,7 +166,8 @@ func (b *bench) start() {
 	ctx, cancel := context.WithCancel(b.ctx)
 	done := make(chan error, 1)
 	go func() { done <- New(b.cfg).Run(ctx) }()
-	b.stop = sync.OnceValue(func() error { cancel(); return <-done })
+	b.end = sync.OnceValue(func() error { return <-done })
+	b.stop = func() error { cancel(); return b.end() }
 }
 
 func (b *bench) until(cond func(*fake) bool) {
@@ -198,6 +200,7 @@ start) status-set active ready; juju-log -l ERROR started;;
 esac`, nil)
 	first := []string{"install", "leader-elected", "config-changed", "start"}
 	b.until(ran(first...))
+	b.until(func(f *fake) bool { return slices.Contains(f.statuses, "agent idle") })
 	b.f.edit(func(f *fake) {
 		rel := agentapi.WantRelation{ID: 3, Endpoint: "db", Role: "requirer", Life: "alive", RemoteApp: "pg", Members: map[string]int64{"pg/0": 1}}
 		f.want.Relations = []agentapi.WantRelation{rel}
@@ -209,7 +212,7 @@ esac`, nil)
 	b.until(func(f *fake) bool { return f.dead })
 	all := append(related, "db-relation-departed", "db-relation-broken", "stop", "remove")
 	b.until(ran(all...))
-	if err := b.stop(); err != nil {
+	if err := b.end(); err != nil {
 		t.Errorf("a dead unit's agent ended with %v", err)
 	}
 	f := b.f
@@ -297,7 +300,9 @@ actions/long) echo up; sleep 300;;
 esac`, nil)
 	first := ran("install", "leader-elected", "config-changed", "start")
 	b.until(first)
-	run := func(tasks ...agentapi.Task) { b.f.edit(func(f *fake) { f.want.Tasks = append(f.want.Tasks, tasks...) }) }
+	run := func(tasks ...agentapi.Task) {
+		b.f.edit(func(f *fake) { f.want.Tasks = append(f.want.Tasks, tasks...) })
+	}
 	run(agentapi.Task{ID: "1", Name: "good", Params: map[string]any{"p": 5}}, agentapi.Task{ID: "2", Name: "bad"}, agentapi.Task{ID: "3", Name: "fail"},
 		agentapi.Task{ID: "4", Name: "undefined"}, agentapi.Task{ID: "5", Name: "juju-exec", Params: map[string]any{"command": "echo $JUJU_UNIT_NAME; config-get k"}},
 		agentapi.Task{ID: "6", Name: "long"})

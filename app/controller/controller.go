@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -49,6 +50,9 @@ type Config struct {
 	InitFile string
 	// Listeners are plain TCP; TLS is put around them.
 	Listeners []net.Listener
+	// AgentAddresses are what machines dial, host:port, if they are known only
+	// at start; empty means those of the init file.
+	AgentAddresses []string
 	// Clouds opens a cloud by its provider's name.
 	Clouds map[string]provider.Instances
 	// AgentBinary and HookTool are what new machines get.
@@ -167,11 +171,29 @@ func (p *parts) initialise(ctx context.Context) error {
 			return fmt.Errorf("cannot remove the init file: %w", err)
 		}
 	}
+	if err := p.addresses(ctx); err != nil {
+		return err
+	}
 	if p.row, err = controller.Get(p.store.View()); err != nil {
 		return err
 	}
 	p.keys, err = openKeys(p.store.View(), p.box, p.cfg.Now)
 	return err
+}
+
+// addresses records what machines dial from now on.
+func (p *parts) addresses(ctx context.Context) error {
+	if len(p.cfg.AgentAddresses) == 0 {
+		return nil
+	}
+	return p.store.Update(ctx, func(tx *state.Tx) error {
+		row, err := controller.Get(tx)
+		if err != nil || slices.Equal(row.AgentAddresses, p.cfg.AgentAddresses) {
+			return err
+		}
+		row.AgentAddresses = p.cfg.AgentAddresses
+		return controller.Table.Put(tx, state.Controller, row)
+	})
 }
 
 func (p *parts) stores() error {

@@ -25,7 +25,9 @@ import (
 
 // certificate is the server's certificate of the moment. It is made in memory
 // at each start and renewed at two thirds of its life; it is never stored.
-type certificate struct{ now atomic.Pointer[tls.Certificate] }
+type certificate struct {
+	now atomic.Pointer[tls.Certificate]
+}
 
 func (c *certificate) get() (*tls.Certificate, error) { return c.now.Load(), nil }
 

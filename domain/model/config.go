@@ -36,6 +36,8 @@ var keys = [...]Key{
 	{Name: "apt-https-proxy"},
 	{Name: "apt-mirror", Help: "package mirror for machines, read from the host at bootstrap"},
 	{Name: "apt-no-proxy"},
+	{Name: "apt-options", Help: "apt settings of machines, from an allowed list; read from the host at bootstrap"},
+	{Name: "apt-security-mirror", Help: "mirror of security updates; read from the host at bootstrap"},
 	{Name: "authorized-keys"},
 	{Name: "automatically-retry-hooks", Type: "bool", Default: "true"},
 	{Name: "backup-dir"},

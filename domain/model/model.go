@@ -8,6 +8,7 @@ package model
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/scarab-ops/scarab/constraint"
@@ -90,6 +91,7 @@ func Add(tx *state.Tx, m Row, config map[string]string) error {
 		return err
 	}
 	m.Life = life.Alive
+	config = inherit(tx, config)
 	if err := Table.Put(tx, state.Controller, m); err != nil {
 		return err
 	}
@@ -105,6 +107,31 @@ func Add(tx *state.Tx, m Row, config map[string]string) error {
 		return err
 	}
 	return user.Grants.Put(tx, state.Controller, user.Grant{User: m.Owner, On: string(m.UUID), Level: "admin"})
+}
+
+// inherited are the settings that say how machines reach the world. They are
+// read from the host at bootstrap and hold for every model made later that
+// does not set its own.
+var inherited = [...]string{
+	"apt-mirror", "apt-security-mirror", "apt-options", "apt-http-proxy", "apt-https-proxy", "resolvers",
+}
+
+func inherit(r state.Reader, config map[string]string) map[string]string {
+	out := map[string]string{}
+	for m, err := range Table.All(r, state.Controller) {
+		if err != nil || !m.IsController {
+			continue
+		}
+		if row, err := ConfigTable.Get(r, ScopeOf(m.UUID), "config"); err == nil {
+			for _, k := range inherited {
+				if v, ok := row.Attrs[k]; ok {
+					out[k] = v
+				}
+			}
+		}
+	}
+	maps.Copy(out, config)
+	return out
 }
 
 // Get returns a model, or a NotFoundError with the wire code that makes

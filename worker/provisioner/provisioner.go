@@ -52,8 +52,8 @@ const (
 func Spec(cfg Config) engine.Spec {
 	w := &worker{Config: cfg, failed: map[string]failure{}}
 	return engine.Spec{
-		Name:   "provisioner",
-		Reads:  []string{"model", "machine", "instance"},
+		Name:  "provisioner",
+		Reads: []string{"model", "machine", "instance"},
 		Shared: []string{
 			"instance", "machine", "agent-credential", "sealed-token", "status", "observed", "task", "task-queue", "fence", "model",
 		},
@@ -276,6 +276,11 @@ func (w *worker) token(ctx context.Context, r *engine.Run, m model.Row, mc machi
 	return token, nonce, err
 }
 
+// settings are the model settings that a cloud may need.
+var settings = [...]string{
+	"apt-mirror", "apt-security-mirror", "apt-options", "apt-http-proxy", "apt-https-proxy", "resolvers",
+}
+
 // agentConf is the file that a new machine's agent starts from.
 type agentConf struct {
 	Tag          string   `json:"tag"`
@@ -313,11 +318,11 @@ func (w *worker) spec(r *engine.Run, m model.Row, mc machine.Row, token, nonce s
 			{Path: toolDir + "/scarab-agent", Mode: 0o755, Host: w.AgentBinary},
 			{Path: toolDir + "/scarab-hooktool", Mode: 0o755, Host: w.HookTool},
 		},
-		Start: []string{toolDir + "/scarab-agent", "machine", "--data-dir", dataDir, "--machine", string(mc.ID)},
-		Settings: map[string]string{
-			"apt-mirror": cfg.String("apt-mirror"), "apt-http-proxy": cfg.String("apt-http-proxy"),
-			"resolvers": cfg.String("resolvers"),
-		},
+		Start:    []string{toolDir + "/scarab-agent", "machine", "--data-dir", dataDir, "--machine", string(mc.ID)},
+		Settings: map[string]string{},
+	}
+	for _, k := range settings {
+		s.Settings[k] = cfg.String(k)
 	}
 	s.Constraints = constraints(mc)
 	return s, nil

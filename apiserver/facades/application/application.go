@@ -24,8 +24,10 @@ type methods = []facade.Method[Service]
 
 func v22() facade.Facade[Service] {
 	read, write := authz.OnModel(authz.Read).Reads(), authz.OnModel(authz.Write).Changes()
+	// What configures a charm may hold passwords: it is recorded without arguments.
+	secret := authz.OnModel(authz.Write)
 	f := facade.Facade[Service]{Name: "Application", Version: 22, Methods: methods{
-		facade.Do("Deploy", write, wireapp.DeployShape.Items, deploy),
+		facade.Do("Deploy", secret, wireapp.DeployShape.Items, deploy),
 		facade.One("AddUnits", write, addUnits),
 		facade.One("AddRelation", write, addRelation),
 		facade.Act("DestroyRelation", write, destroyRelation),
@@ -34,7 +36,7 @@ func v22() facade.Facade[Service] {
 		facade.One("Get", read, get),
 		facade.Each("GetConfig", read, wireapp.GetConfigShape, getConfig),
 		facade.Each("CharmConfig", read, wireapp.CharmConfigShape, charmConfig),
-		facade.Do("SetConfigs", write, wireapp.SetConfigsShape.Items, setConfig),
+		facade.Do("SetConfigs", secret, wireapp.SetConfigsShape.Items, setConfig),
 		facade.Do("UnsetApplicationsConfig", write, wireapp.UnsetApplicationsConfigShape.Items, unsetConfig),
 		facade.Each("GetConstraints", read, wireapp.GetConstraintsShape, getConstraints),
 		facade.Act("SetConstraints", write, setConstraints),

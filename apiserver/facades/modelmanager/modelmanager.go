@@ -31,7 +31,8 @@ func v10() facade.Facade[Service] {
 		facade.One("ListModelSummaries", login, listSummaries),
 		facade.EachOn("ModelInfo", authz.PerItem(authz.Read).Reads(), modelOf, wiremm.ModelInfoShape, modelInfo),
 		facade.Each("ModelStatus", authz.PerItem(authz.Admin).Reads(), wiremm.ModelStatusShape, modelStatus),
-		facade.One("CreateModel", authz.PerItem(authz.AddModel).Changes(), createModel),
+		// Settings may hold secrets: it is recorded without arguments.
+		facade.One("CreateModel", authz.PerItem(authz.AddModel), createModel),
 		facade.DoOn("DestroyModels", authz.PerItem(authz.Admin).Changes(), func(p wiremm.DestroyModelParams) (authz.Target, error) {
 			return target(p.ModelTag)
 		}, wiremm.DestroyModelsShape.Items, destroyModel),
@@ -55,7 +56,7 @@ func Endpoints(s Service) ([]facade.Endpoint, error) {
 	new10 := v10()
 	old9 := new10.At(9).With(
 		facade.EachOn("ModelInfo", authz.PerItem(authz.Read).Reads(), modelOf, wiremm.ModelInfoShape, modelInfoV9),
-		facade.One("CreateModel", authz.PerItem(authz.AddModel).Changes(), createModelV9),
+		facade.One("CreateModel", authz.PerItem(authz.AddModel), createModelV9),
 	)
 	es, err := facade.Bind(new10, s)
 	if err != nil {

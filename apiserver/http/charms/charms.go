@@ -59,21 +59,30 @@ type Config struct {
 	Limits  charm.Limits // zero means charm.DefaultLimits
 }
 
+// maxVerify bounds the archives that are unpacked for checking at a time.
+const maxVerify = 2
+
+type handler struct {
+	Config
+	verify chan struct{}
+}
+
 // Routes returns the charm routes.
 func Routes(cfg Config) []route.Route {
 	if cfg.Limits.Archive == 0 {
 		cfg.Limits = charm.DefaultLimits()
 	}
-	up := route.Policy{Auth: route.Basic, Rule: authz.OnModel(authz.Write).Changes(), MaxBody: cfg.Limits.Archive}
+	h := &handler{cfg, make(chan struct{}, maxVerify)}
+	up := route.Policy{Auth: route.Basic, Rule: authz.OnModel(authz.Write).Changes(), MaxBody: h.Limits.Archive}
 	down := route.Policy{Auth: route.Basic, Rule: authz.OnModel(authz.Read).AndAgents(authz.Agents).Reads()}
 	rt := func(method, path string, p route.Policy, f func(facade.Call, http.ResponseWriter, *http.Request) error) route.Route {
 		return route.Route{Method: method, Path: path, Policy: p, Serve: f, Fail: route.FailCharm}
 	}
 	return []route.Route{
-		rt(http.MethodGet, "/charms", down, cfg.download), rt(http.MethodGet, "/model/{model}/charms", down, cfg.download),
-		rt(http.MethodPost, "/charms", up, cfg.post), rt(http.MethodPost, "/model/{model}/charms", up, cfg.post),
-		rt(http.MethodGet, "/model-{model}/charms/{object}", down, cfg.object),
-		rt(http.MethodPut, "/model-{model}/charms/{object}", up, cfg.put),
+		rt(http.MethodGet, "/charms", down, h.download), rt(http.MethodGet, "/model/{model}/charms", down, h.download),
+		rt(http.MethodPost, "/charms", up, h.post), rt(http.MethodPost, "/model/{model}/charms", up, h.post),
+		rt(http.MethodGet, "/model-{model}/charms/{object}", down, h.object),
+		rt(http.MethodPut, "/model-{model}/charms/{object}", up, h.put),
 	}
 }
 
@@ -82,7 +91,7 @@ func bad(format string, a ...any) error {
 }
 
 // put takes an upload whose name holds the first digits of its digest.
-func (cfg Config) put(c facade.Call, w http.ResponseWriter, r *http.Request) error {
+func (h *handler) put(c facade.Call, w http.ResponseWriter, r *http.Request) error {
 	object := r.PathValue("object")
 	i := strings.LastIndexByte(object, '-')
 	if i < 0 || len(object)-i-1 != 7 || strings.Trim(object[i+1:], "0123456789abcdef") != "" {
@@ -95,7 +104,7 @@ func (cfg Config) put(c facade.Call, w http.ResponseWriter, r *http.Request) err
 	if u.Schema != charm.SchemaLocal {
 		return bad("cannot upload charm: only local charms are uploaded, got %.80q", u.Schema)
 	}
-	url, err := cfg.take(c, r, Local{Name: u.Name, Revision: u.Revision, Series: u.Series}, object[i+1:])
+	url, err := h.take(c, r, Local{Name: u.Name, Revision: u.Revision, Series: u.Series}, object[i+1:])
 	if err != nil {
 		return err
 	}
@@ -105,7 +114,7 @@ func (cfg Config) put(c facade.Call, w http.ResponseWriter, r *http.Request) err
 }
 
 // post takes an upload described by its query.
-func (cfg Config) post(c facade.Call, w http.ResponseWriter, r *http.Request) error {
+func (h *handler) post(c facade.Call, w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	if s := q.Get("schema"); s != "" && s != charm.SchemaLocal {
 		return bad("cannot upload charm: schema %.80q is not local", s)
@@ -121,7 +130,7 @@ func (cfg Config) post(c facade.Call, w http.ResponseWriter, r *http.Request) er
 	if l.Name != "" && !charm.ValidName(l.Name) {
 		return bad("cannot upload charm: name %.80q is not valid", l.Name)
 	}
-	url, err := cfg.take(c, r, l, "")
+	url, err := h.take(c, r, l, "")
 	if err != nil {
 		return err
 	}
@@ -131,13 +140,13 @@ func (cfg Config) post(c facade.Call, w http.ResponseWriter, r *http.Request) er
 
 // take stores the body, reads it as a charm and records it. Whatever goes
 // wrong, the body does not stay: unless it was there before.
-func (cfg Config) take(c facade.Call, r *http.Request, l Local, begins string) (string, error) {
+func (h *handler) take(c facade.Call, r *http.Request, l Local, begins string) (string, error) {
 	switch kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); {
 	case err != nil || kind != "application/zip":
 		return "", bad("cannot upload charm: the content type must be application/zip")
 	}
 	model := string(c.Caller.Model)
-	d, size, err := cfg.Blobs.Put(c, model, r.Body, "")
+	d, size, err := h.Blobs.Put(c, model, r.Body, "")
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return "", &route.Error{Text: fmt.Sprintf("cannot upload charm: it is larger than %d bytes", tooLarge.Limit), Wire: "quota limit exceeded"}
@@ -147,85 +156,104 @@ func (cfg Config) take(c facade.Call, r *http.Request, l Local, begins string) (
 	}
 	c.Concerns(string(d))
 	l.Digest, l.Size = d, size
-	url, err := cfg.record(c, model, l, begins)
+	url, err := h.record(c, model, l, begins)
 	if err != nil {
-		cfg.forget(c, model, d)
+		h.forget(c, model, d)
 		return "", err
 	}
 	return url, nil
 }
 
-func (cfg Config) record(c facade.Call, model string, l Local, begins string) (string, error) {
+func (h *handler) record(c facade.Call, model string, l Local, begins string) (string, error) {
 	if !strings.HasPrefix(string(l.Digest), begins) {
 		return "", bad("cannot upload charm: its SHA-256 does not begin with %s", begins)
 	}
-	rd, err := cfg.Blobs.Open(c, model, l.Digest)
+	rd, err := h.Blobs.Open(c, model, l.Digest)
 	if err != nil {
 		return "", err
 	}
 	defer rd.Close()
-	if l.Charm, err = charm.ReadArchive(rd, rd.Size(), cfg.Limits); err != nil {
-		return "", bad("%v", err)
+	if l.Charm, err = h.read(c, rd); err != nil {
+		return "", err
 	}
 	if l.Name == "" {
 		l.Name = l.Charm.Meta.Name
 	}
-	return cfg.Service.AddLocalCharm(c, l)
+	return h.Service.AddLocalCharm(c, l)
+}
+
+// read reads the charm and checks every member, so that what is stored can be
+// deployed.
+func (h *handler) read(c facade.Call, rd *blob.Reader) (*charm.Charm, error) {
+	select {
+	case h.verify <- struct{}{}:
+		defer func() { <-h.verify }()
+	case <-c.Done():
+		return nil, c.Err()
+	}
+	a, err := charm.OpenArchive(rd, rd.Size(), h.Limits)
+	if err == nil {
+		err = a.Verify()
+	}
+	if err != nil {
+		return nil, bad("%v", err)
+	}
+	return a.Charm(), nil
 }
 
 // forget removes an archive that no charm refers to after all.
-func (cfg Config) forget(c facade.Call, model string, d blob.Digest) {
-	if cfg.Service.Refers(c, d) {
+func (h *handler) forget(c facade.Call, model string, d blob.Digest) {
+	if h.Service.Refers(c, d) {
 		return
 	}
-	_ = cfg.Blobs.Delete(c, model, d) // what stays is found by the sweep of unreferenced blobs
+	_ = h.Blobs.Delete(c, model, d) // what stays is found by the sweep of unreferenced blobs
 }
 
-func (cfg Config) object(c facade.Call, w http.ResponseWriter, r *http.Request) error {
-	d, err := cfg.Service.FindObject(c, r.PathValue("object"))
+func (h *handler) object(c facade.Call, w http.ResponseWriter, r *http.Request) error {
+	d, err := h.Service.FindObject(c, r.PathValue("object"))
 	if err != nil {
 		return err
 	}
-	return cfg.whole(c, w, d)
+	return h.whole(c, w, d)
 }
 
 // download gives the list of members, the whole archive, or one member.
-func (cfg Config) download(c facade.Call, w http.ResponseWriter, r *http.Request) error {
+func (h *handler) download(c facade.Call, w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	url := q.Get("url")
 	if url == "" || len(url) > 512 {
 		return bad("expected url=CharmURL query argument")
 	}
-	d, err := cfg.Service.FindCharm(c, url)
+	d, err := h.Service.FindCharm(c, url)
 	if err != nil {
 		return err
 	}
 	file := q.Get("file")
 	icon := file == "" && q.Get("icon") == "1"
 	if file == "*" {
-		return cfg.whole(c, w, d)
+		return h.whole(c, w, d)
 	}
-	rd, err := cfg.Blobs.Open(c, string(c.Caller.Model), d)
+	rd, err := h.Blobs.Open(c, string(c.Caller.Model), d)
 	if err != nil {
 		return err
 	}
 	defer rd.Close()
-	a, err := charm.OpenArchive(rd, rd.Size(), cfg.Limits)
+	a, err := charm.OpenArchive(rd, rd.Size(), h.Limits)
 	if err != nil {
 		return err
 	}
 	switch {
 	case icon:
-		return cfg.icon(w, a)
+		return h.icon(w, a)
 	case file == "":
 		route.JSON(w, http.StatusOK, map[string]any{"files": a.Files()})
 		return nil
 	}
-	return cfg.member(w, a, file)
+	return h.member(w, a, file)
 }
 
-func (cfg Config) whole(c facade.Call, w http.ResponseWriter, d blob.Digest) error {
-	rd, err := cfg.Blobs.Open(c, string(c.Caller.Model), d)
+func (h *handler) whole(c facade.Call, w http.ResponseWriter, d blob.Digest) error {
+	rd, err := h.Blobs.Open(c, string(c.Caller.Model), d)
 	if err != nil {
 		return err
 	}
@@ -236,7 +264,7 @@ func (cfg Config) whole(c facade.Call, w http.ResponseWriter, d blob.Digest) err
 	return err
 }
 
-func (cfg Config) member(w http.ResponseWriter, a *charm.Archive, name string) error {
+func (h *handler) member(w http.ResponseWriter, a *charm.Archive, name string) error {
 	if !a.Has(name) {
 		return &route.Error{Text: fmt.Sprintf("file %.200q not found in the charm", name), Wire: "not found"}
 	}
@@ -253,9 +281,9 @@ func (cfg Config) member(w http.ResponseWriter, a *charm.Archive, name string) e
 const defaultIcon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96" width="96" height="96">` +
 	`<rect width="96" height="96" rx="16" fill="#466"/><circle cx="48" cy="48" r="24" fill="#dee"/></svg>` + "\n"
 
-func (cfg Config) icon(w http.ResponseWriter, a *charm.Archive) error {
+func (h *handler) icon(w http.ResponseWriter, a *charm.Archive) error {
 	if a.Has("icon.svg") {
-		return cfg.member(w, a, "icon.svg")
+		return h.member(w, a, "icon.svg")
 	}
 	w.Header().Set("Content-Type", "image/svg+xml")
 	_, err := io.WriteString(w, defaultIcon)

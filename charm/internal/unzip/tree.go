@@ -1,4 +1,4 @@
-package charm
+package unzip
 
 import (
 	"path"
@@ -12,40 +12,40 @@ const maxHops = 40
 // symlink, and every symlink, followed through all others, stays within.
 func (a *Archive) checkTree() error {
 	dirs := map[string]bool{}
-	for _, m := range a.members {
-		for dir := path.Dir(m.name); dir != "." && !dirs[dir]; dir = path.Dir(dir) {
+	for _, m := range a.Members {
+		for dir := path.Dir(m.Name); dir != "." && !dirs[dir]; dir = path.Dir(dir) {
 			dirs[dir] = true
 			at, ok := a.byName[dir]
-			if !ok || a.members[at].mode.IsDir() {
+			if !ok || a.Members[at].Mode.IsDir() {
 				continue
 			}
-			if a.members[at].target != "" {
-				return refuse(ErrArchiveSymlink, m.name, "it lies behind the symlink %q", clip(dir))
+			if a.Members[at].Target != "" {
+				return refuse(ErrArchiveSymlink, m.Name, "it lies behind the symlink %q", clip(dir))
 			}
-			return refuse(ErrArchiveFormat, m.name, "it lies below the file %q", clip(dir))
+			return refuse(ErrArchiveFormat, m.Name, "it lies below the file %q", clip(dir))
 		}
 	}
 	links := map[string]string{}
-	for _, m := range a.members {
-		if m.target != "" {
-			links[m.name] = m.target
+	for _, m := range a.Members {
+		if m.Target != "" {
+			links[m.Name] = m.Target
 		}
 	}
-	for _, m := range a.members {
-		if m.target == "" {
+	for _, m := range a.Members {
+		if m.Target == "" {
 			continue
 		}
-		if why := followLink(links, m.name); why != "" {
-			return refuse(ErrArchiveSymlink, m.name, "symlink %q %s", clip(m.target), why)
+		if why := FollowLink(links, m.Name); why != "" {
+			return refuse(ErrArchiveSymlink, m.Name, "symlink %q %s", clip(m.Target), why)
 		}
 	}
 	return nil
 }
 
-// followLink walks a symlink as the kernel would, among the given links
+// FollowLink walks a symlink as the kernel would, among the given links
 // (name to target), and says what is wrong with it, if anything. Both the
 // literal reading and the true walk must stay within the root.
-func followLink(links map[string]string, name string) string {
+func FollowLink(links map[string]string, name string) string {
 	target := links[name]
 	if path.IsAbs(target) {
 		return "is absolute"

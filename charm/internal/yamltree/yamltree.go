@@ -1,4 +1,7 @@
-package charm
+// Package yamltree reads YAML of strangers: within limits of bytes, parts,
+// depth and expanded aliases, with errors that name file, line and path. It
+// refuses keys given twice and values of a kind that was not asked for.
+package yamltree
 
 import (
 	"bytes"
@@ -11,16 +14,16 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// yamlLimits bounds one YAML file before and after it is parsed.
-type yamlLimits struct {
+// Limits bounds one YAML file before and after it is parsed.
+type Limits struct {
 	bytes int // size of the text
 	marks int // bytes of the text that can begin a node: bounds what the parser allocates
 	nodes int // nodes with every alias expanded
 	depth int // nesting with every alias expanded
 }
 
-func defaultYAMLLimits() yamlLimits {
-	return yamlLimits{bytes: 1 << 20, marks: 60_000, nodes: 60_000, depth: 64}
+func DefaultLimits() Limits {
+	return Limits{bytes: 1 << 20, marks: 60_000, nodes: 60_000, depth: 64}
 }
 
 // SyntaxError is a fault in one of a charm's YAML files.
@@ -38,30 +41,30 @@ func (e *SyntaxError) Error() string {
 }
 
 // value is a node with the path that leads to it.
-type value struct {
-	n    *yaml.Node
+type Value struct {
+	N    *yaml.Node
 	path string
 }
 
-type field struct {
-	key string
-	val value
+type Field struct {
+	Key string
+	Val Value
 }
 
-// decoder reads values of a YAML tree and keeps the first error, so that
+// Decoder reads values of a YAML tree and keeps the first error, so that
 // callers check once at the end.
-type decoder struct {
+type Decoder struct {
 	file string
-	err  error
+	Err  error
 }
 
-// openYAML parses one file within its limits. The root's path is name, which
+// Open parses one file within its limits. The root's path is name, which
 // errors begin with. An empty file gives a null root.
-func openYAML(file, name string, data []byte, lim yamlLimits) (*decoder, value) {
-	d := &decoder{file: file}
-	root := value{n: &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: 1}, path: name + ": "}
+func Open(file, name string, data []byte, lim Limits) (*Decoder, Value) {
+	d := &Decoder{file: file}
+	root := Value{N: &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: 1}, path: name + ": "}
 	if err := prescan(data, lim); err != nil {
-		d.err = &SyntaxError{File: file, Text: name + ": " + err.Error()}
+		d.Err = &SyntaxError{File: file, Text: name + ": " + err.Error()}
 		return d, root
 	}
 	var doc yaml.Node
@@ -69,22 +72,22 @@ func openYAML(file, name string, data []byte, lim yamlLimits) (*decoder, value) 
 		if err.Error() == "EOF" {
 			return d, root
 		}
-		d.err = &SyntaxError{File: file, Text: name + ": " + strings.TrimPrefix(err.Error(), "yaml: ")}
+		d.Err = &SyntaxError{File: file, Text: name + ": " + strings.TrimPrefix(err.Error(), "yaml: ")}
 		return d, root
 	}
 	if doc.Kind == yaml.DocumentNode && len(doc.Content) == 1 {
-		root.n = doc.Content[0]
+		root.N = doc.Content[0]
 	}
 	m := &measure{lim: lim, open: map[*yaml.Node]bool{}}
-	if err := m.walk(root.n, 0); err != nil {
-		d.fail(root, "%v", err)
+	if err := m.walk(root.N, 0); err != nil {
+		d.Fail(root, "%v", err)
 	}
 	return d, root
 }
 
 // prescan bounds what the parser will allocate: no node begins without one of
 // these marks before it.
-func prescan(data []byte, lim yamlLimits) error {
+func prescan(data []byte, lim Limits) error {
 	if len(data) > lim.bytes {
 		return fmt.Errorf("file has %d bytes, the limit is %d", len(data), lim.bytes)
 	}
@@ -122,7 +125,7 @@ func prescan(data []byte, lim yamlLimits) error {
 // expanding them. It visits as many nodes as it counts, so the limits bound
 // its own work too.
 type measure struct {
-	lim   yamlLimits
+	lim   Limits
 	nodes int
 	text  int
 	open  map[*yaml.Node]bool
@@ -158,19 +161,19 @@ func (m *measure) walk(n *yaml.Node, depth int) error {
 
 // fail records an error at a value, unless there is one already. A value
 // without a path gives the bare text.
-func (d *decoder) fail(v value, format string, args ...any) {
-	if d.err != nil {
+func (d *Decoder) Fail(v Value, format string, args ...any) {
+	if d.Err != nil {
 		return
 	}
 	prefix := v.path
 	if prefix != "" && !strings.HasSuffix(prefix, ": ") {
 		prefix += ": "
 	}
-	d.err = &SyntaxError{File: d.file, Line: v.n.Line, Text: prefix + fmt.Sprintf(format, args...)}
+	d.Err = &SyntaxError{File: d.file, Line: v.N.Line, Text: prefix + fmt.Sprintf(format, args...)}
 }
 
-func (d *decoder) mismatch(v value, want string) {
-	d.fail(v, "expected %s, got %s", want, describe(v.n))
+func (d *Decoder) Mismatch(v Value, want string) {
+	d.Fail(v, "expected %s, got %s", want, describe(v.N))
 }
 
 // describe prints a node as type(value), for error texts.
@@ -191,59 +194,65 @@ func describe(n *yaml.Node) string {
 	return fmt.Sprintf("%s(%q)", strings.TrimPrefix(n.ShortTag(), "!!"), text)
 }
 
-func (v value) resolve() value {
-	for v.n.Kind == yaml.AliasNode {
-		v.n = v.n.Alias
+func (v Value) Resolve() Value {
+	for v.N.Kind == yaml.AliasNode {
+		v.N = v.N.Alias
 	}
 	return v
 }
 
-func (v value) null() bool {
-	v = v.resolve()
-	return v.n.Kind == yaml.ScalarNode && v.n.ShortTag() == "!!null"
+func (v Value) Null() bool {
+	v = v.Resolve()
+	return v.N.Kind == yaml.ScalarNode && v.N.ShortTag() == "!!null"
 }
 
-func (v value) isMap() bool { return v.resolve().n.Kind == yaml.MappingNode }
+func (v Value) IsMap() bool { return v.Resolve().N.Kind == yaml.MappingNode }
 
-func (v value) child(key string) value {
+// Bare is the value without its path: errors at it begin with their own text.
+func (v Value) Bare() Value { return Value{N: v.N} }
+
+// Describe prints a value as type(value), for error texts.
+func (v Value) Describe() string { return describe(v.N) }
+
+func (v Value) child(key string) Value {
 	if strings.HasSuffix(v.path, ": ") || v.path == "" {
-		return value{path: v.path + key}
+		return Value{path: v.path + key}
 	}
-	return value{path: v.path + "." + key}
+	return Value{path: v.path + "." + key}
 }
 
 // mapping reads a mapping's fields in their order. Null is an empty mapping;
 // a key given twice, or one that is no text, is refused.
-func (d *decoder) mapping(v value) []field {
-	v = v.resolve()
-	if d.err != nil || v.null() {
+func (d *Decoder) Mapping(v Value) []Field {
+	v = v.Resolve()
+	if d.Err != nil || v.Null() {
 		return nil
 	}
-	if v.n.Kind != yaml.MappingNode {
-		d.mismatch(v, "map")
+	if v.N.Kind != yaml.MappingNode {
+		d.Mismatch(v, "map")
 		return nil
 	}
-	var out []field
+	var out []Field
 	seen := map[string]int{}
-	for i := 0; i+1 < len(v.n.Content); i += 2 {
-		k, c := v.n.Content[i], v.n.Content[i+1]
+	for i := 0; i+1 < len(v.N.Content); i += 2 {
+		k, c := v.N.Content[i], v.N.Content[i+1]
 		if k.ShortTag() == "!!merge" {
 			out = append(out, d.merged(v, c)...)
 			continue
 		}
-		key := value{n: k, path: v.path}.resolve()
-		if key.n.Kind != yaml.ScalarNode || key.n.ShortTag() == "!!null" {
-			d.fail(key, "expected a text as key, got %s", describe(key.n))
+		key := Value{N: k, path: v.path}.Resolve()
+		if key.N.Kind != yaml.ScalarNode || key.N.ShortTag() == "!!null" {
+			d.Fail(key, "expected a text as key, got %s", describe(key.N))
 			return nil
 		}
-		name := key.n.Value
+		name := key.N.Value
 		if _, dup := seen[name]; dup {
-			d.fail(key, "key %q is given twice", name)
+			d.Fail(key, "key %q is given twice", name)
 			return nil
 		}
-		f := field{key: name, val: v.child(name)}
-		f.val.n = c
-		f.val = f.val.resolve()
+		f := Field{Key: name, Val: v.child(name)}
+		f.Val.N = c
+		f.Val = f.Val.Resolve()
 		seen[name] = len(out)
 		out = append(out, f)
 	}
@@ -251,112 +260,112 @@ func (d *decoder) mapping(v value) []field {
 }
 
 // merged reads the value of a merge key: a mapping or a list of them.
-func (d *decoder) merged(v value, c *yaml.Node) []field {
-	from := value{n: c, path: v.path}.resolve()
-	if from.n.Kind != yaml.SequenceNode {
-		return d.mapping(from)
+func (d *Decoder) merged(v Value, c *yaml.Node) []Field {
+	from := Value{N: c, path: v.path}.Resolve()
+	if from.N.Kind != yaml.SequenceNode {
+		return d.Mapping(from)
 	}
-	var out []field
-	for _, item := range from.n.Content {
-		out = append(out, d.mapping(value{n: item, path: v.path})...)
+	var out []Field
+	for _, item := range from.N.Content {
+		out = append(out, d.Mapping(Value{N: item, path: v.path})...)
 	}
 	return out
 }
 
 // dropShadowed removes merged fields that the mapping itself, or an earlier
 // merge, gives too.
-func dropShadowed(fields []field, own map[string]int) []field {
+func dropShadowed(fields []Field, own map[string]int) []Field {
 	out := fields[:0:0]
 	seen := map[string]bool{}
 	for i, f := range fields {
-		if at, ok := own[f.key]; ok && at != i || seen[f.key] {
+		if at, ok := own[f.Key]; ok && at != i || seen[f.Key] {
 			continue
 		}
-		seen[f.key] = true
+		seen[f.Key] = true
 		out = append(out, f)
 	}
 	return out
 }
 
-func (d *decoder) list(v value) []value {
-	v = v.resolve()
-	if d.err != nil || v.null() {
+func (d *Decoder) List(v Value) []Value {
+	v = v.Resolve()
+	if d.Err != nil || v.Null() {
 		return nil
 	}
-	if v.n.Kind != yaml.SequenceNode {
-		d.mismatch(v, "list")
+	if v.N.Kind != yaml.SequenceNode {
+		d.Mismatch(v, "list")
 		return nil
 	}
-	out := make([]value, len(v.n.Content))
-	for i, c := range v.n.Content {
-		out[i] = value{n: c, path: fmt.Sprintf("%s[%d]", v.path, i)}.resolve()
+	out := make([]Value, len(v.N.Content))
+	for i, c := range v.N.Content {
+		out[i] = Value{N: c, path: fmt.Sprintf("%s[%d]", v.path, i)}.Resolve()
 	}
 	return out
 }
 
 // str reads a text, and nothing that only looks like one.
-func (d *decoder) str(v value) string {
-	v = v.resolve()
-	if d.err != nil {
+func (d *Decoder) Str(v Value) string {
+	v = v.Resolve()
+	if d.Err != nil {
 		return ""
 	}
-	switch tag := v.n.ShortTag(); {
-	case v.n.Kind == yaml.ScalarNode && (tag == "!!str" || tag == "!!timestamp"):
-		return v.n.Value
+	switch tag := v.N.ShortTag(); {
+	case v.N.Kind == yaml.ScalarNode && (tag == "!!str" || tag == "!!timestamp"):
+		return v.N.Value
 	}
-	d.mismatch(v, "string")
+	d.Mismatch(v, "string")
 	return ""
 }
 
 // text reads a text that may be null, or look like a number.
-func (d *decoder) text(v value) string {
-	v = v.resolve()
-	if d.err != nil || v.null() {
+func (d *Decoder) Text(v Value) string {
+	v = v.Resolve()
+	if d.Err != nil || v.Null() {
 		return ""
 	}
-	if v.n.Kind != yaml.ScalarNode {
-		d.mismatch(v, "string")
+	if v.N.Kind != yaml.ScalarNode {
+		d.Mismatch(v, "string")
 		return ""
 	}
-	return v.n.Value
+	return v.N.Value
 }
 
-func (d *decoder) strings(v value) []string {
+func (d *Decoder) Strings(v Value) []string {
 	var out []string
-	for _, e := range d.list(v) {
-		out = append(out, d.str(e))
+	for _, e := range d.List(v) {
+		out = append(out, d.Str(e))
 	}
 	return out
 }
 
-func (d *decoder) stringMap(v value) map[string]string {
+func (d *Decoder) StringMap(v Value) map[string]string {
 	out := map[string]string{}
-	for _, f := range d.mapping(v) {
-		out[f.key] = d.text(f.val)
+	for _, f := range d.Mapping(v) {
+		out[f.Key] = d.Text(f.Val)
 	}
 	return out
 }
 
-func (d *decoder) boolean(v value) bool {
-	v = v.resolve()
-	if d.err != nil {
+func (d *Decoder) Boolean(v Value) bool {
+	v = v.Resolve()
+	if d.Err != nil {
 		return false
 	}
 	var b bool
-	if v.n.Kind != yaml.ScalarNode || v.n.Decode(&b) != nil || v.null() {
-		d.mismatch(v, "bool")
+	if v.N.Kind != yaml.ScalarNode || v.N.Decode(&b) != nil || v.Null() {
+		d.Mismatch(v, "bool")
 	}
 	return b
 }
 
-func (d *decoder) integer(v value) int {
-	v = v.resolve()
-	if d.err != nil {
+func (d *Decoder) Integer(v Value) int {
+	v = v.Resolve()
+	if d.Err != nil {
 		return 0
 	}
 	var i int64
-	if v.n.Kind != yaml.ScalarNode || v.n.ShortTag() != "!!int" || v.n.Decode(&i) != nil || i > math.MaxInt32 || i < math.MinInt32 {
-		d.mismatch(v, "int")
+	if v.N.Kind != yaml.ScalarNode || v.N.ShortTag() != "!!int" || v.N.Decode(&i) != nil || i > math.MaxInt32 || i < math.MinInt32 {
+		d.Mismatch(v, "int")
 		return 0
 	}
 	return int(i)
@@ -364,51 +373,51 @@ func (d *decoder) integer(v value) int {
 
 // any reads a tree of maps with text keys, lists and scalars (string, bool,
 // int64, float64, nil): what JSON can hold.
-func (d *decoder) any(v value) any {
-	v = v.resolve()
-	if d.err != nil {
+func (d *Decoder) Any(v Value) any {
+	v = v.Resolve()
+	if d.Err != nil {
 		return nil
 	}
-	switch v.n.Kind {
+	switch v.N.Kind {
 	case yaml.MappingNode:
 		out := map[string]any{}
-		for _, f := range d.mapping(v) {
-			out[f.key] = d.any(f.val)
+		for _, f := range d.Mapping(v) {
+			out[f.Key] = d.Any(f.Val)
 		}
 		return out
 	case yaml.SequenceNode:
 		out := []any{}
-		for _, e := range d.list(v) {
-			out = append(out, d.any(e))
+		for _, e := range d.List(v) {
+			out = append(out, d.Any(e))
 		}
 		return out
 	}
 	return d.scalar(v)
 }
 
-func (d *decoder) scalar(v value) any {
-	switch v.n.ShortTag() {
+func (d *Decoder) scalar(v Value) any {
+	switch v.N.ShortTag() {
 	case "!!null":
 		return nil
 	case "!!bool":
-		return d.boolean(v)
+		return d.Boolean(v)
 	case "!!int":
 		var i int64
-		if err := v.n.Decode(&i); err == nil {
+		if err := v.N.Decode(&i); err == nil {
 			return i
 		}
-		d.fail(v, "number %.40q does not fit 64 bits", v.n.Value)
+		d.Fail(v, "number %.40q does not fit 64 bits", v.N.Value)
 		return nil
 	case "!!float":
 		var f float64
-		if err := v.n.Decode(&f); err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
-			d.fail(v, "%.40q is not a finite number", v.n.Value)
+		if err := v.N.Decode(&f); err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+			d.Fail(v, "%.40q is not a finite number", v.N.Value)
 			return nil
 		}
 		return f
 	case "!!str", "!!timestamp":
-		return v.n.Value
+		return v.N.Value
 	}
-	d.fail(v, "values of type %s are not supported", v.n.ShortTag())
+	d.Fail(v, "values of type %s are not supported", v.N.ShortTag())
 	return nil
 }

@@ -1,4 +1,4 @@
-package charm
+package unzip
 
 import (
 	"bytes"

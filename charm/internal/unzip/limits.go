@@ -1,4 +1,8 @@
-package charm
+// Package unzip owns the reading of hostile ZIP archives: it checks an archive
+// as a whole before a byte of it is unpacked, and refuses whatever is
+// ambiguous, unbounded, or points out of the directory it will be unpacked
+// to. It writes nothing by itself.
+package unzip
 
 import (
 	"errors"
@@ -75,4 +79,12 @@ func (e *ArchiveError) Unwrap() []error {
 
 func refuse(class error, member, format string, args ...any) error {
 	return &ArchiveError{Class: class, Member: member, Reason: fmt.Sprintf(format, args...)}
+}
+
+// clip shortens hostile text for an error.
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "..."
+	}
+	return s
 }

@@ -1,4 +1,4 @@
-package charm
+package schema
 
 import (
 	"errors"
@@ -13,9 +13,9 @@ type validator struct{ steps int }
 
 const maxValidateSteps = 200_000
 
-// validateSchema checks a value against a checked schema; errors name the
+// Validate checks a value against a checked schema; errors name the
 // place in the value as "(root).a.b".
-func validateSchema(schema map[string]any, v any) error {
+func Validate(schema map[string]any, v any) error {
 	c := &validator{}
 	return c.check(schema, v, "(root)", 0)
 }

@@ -1,19 +1,28 @@
-package charm
+// Package schema owns the JSON schemas (draft 4) of actions: which are sound,
+// what their defaults are, and whether parameters fit them. It refuses
+// references, unknown types and anything nested without bound.
+package schema
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"regexp"
+	"slices"
+	"strconv"
 	"unicode/utf8"
 )
 
 // maxSchemaDepth bounds schemas and the values checked against them.
 const maxSchemaDepth = 64
 
-// checkSchema refuses schemas that cannot be used: keywords of the wrong
+// Check refuses schemas that cannot be used: keywords of the wrong
 // kind, unknown types, patterns that do not compile, references.
+func Check(s map[string]any) error { return checkSchema(s, 0) }
+
 func checkSchema(s map[string]any, depth int) error {
 	if depth > maxSchemaDepth {
 		return errors.New("schema is nested too deeply")
@@ -190,12 +199,48 @@ func textList(v any) ([]string, bool) {
 }
 
 func number(v any) (float64, bool) {
-	f, ok := toFloat(v)
-	if !ok {
-		return 0, false
+	switch n := v.(type) {
+	case int:
+		return float64(n), true
+	case int64:
+		return float64(n), true
+	case float64:
+		return n, !math.IsNaN(n) && !math.IsInf(n, 0)
+	case json.Number:
+		f, err := n.Float64()
+		return f, err == nil
 	}
-	n, ok := f.(float64)
-	return n, ok
+	return 0, false
+}
+
+func sortedKeys(m map[string]any) []string {
+	return slices.Sorted(maps.Keys(m))
+}
+
+// clip shortens hostile text for an error.
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "..."
+	}
+	return s
+}
+
+// show prints a value for an error: texts quoted, all else plain.
+func show(v any) string {
+	if s, ok := v.(string); ok {
+		return strconv.Quote(clip(s))
+	}
+	return clip(fmt.Sprint(v))
+}
+
+// Fill gives a copy of the parameters with the defaults of the schema in the
+// places where they have nothing.
+func Fill(schema, params map[string]any) map[string]any {
+	full, _ := insertDefaults(schema, copyTree(params), 0).(map[string]any)
+	if full == nil {
+		full = map[string]any{}
+	}
+	return full
 }
 
 // insertDefaults puts the defaults of a schema's properties where the value

@@ -1,4 +1,6 @@
-package charm
+// Package ignore owns the rules that say which files of a charm's directory
+// are not packed. It reads text and compares paths, nothing else.
+package ignore
 
 import (
 	"bufio"
@@ -8,9 +10,9 @@ import (
 	"strings"
 )
 
-// builtinIgnore is what no charm carries: the droppings of version control,
+// Builtin is what no charm carries: the droppings of version control,
 // editors and builds.
-const builtinIgnore = `
+const Builtin = `
 .git
 .svn
 CVS
@@ -39,28 +41,31 @@ __pycache__
 *.charm
 `
 
-// ignoreRule is one line of an ignore file.
-type ignoreRule struct {
+// Rule is one line of an ignore file.
+type Rule struct {
 	keep    bool // "!": what matches stays
 	dirOnly bool
 	pattern *regexp.Regexp
 }
 
-// maxIgnoreRules bounds an ignore file.
-const maxIgnoreRules = 2000
+// maxRules bounds an ignore file.
+const maxRules = 2000
 
-func parseIgnore(text []byte) ([]ignoreRule, error) {
-	var rules []ignoreRule
+// File is the name of the file with a charm's own rules.
+const File = ".jujuignore"
+
+func Parse(text []byte) ([]Rule, error) {
+	var rules []Rule
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimRight(lines.Text(), " \t\r")
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		if len(rules) >= maxIgnoreRules || len(line) > 1024 {
-			return nil, fmt.Errorf("cannot read %s: more than %d rules, or one too long", ignoreFile, maxIgnoreRules)
+		if len(rules) >= maxRules || len(line) > 1024 {
+			return nil, fmt.Errorf("cannot read %s: more than %d rules, or one too long", File, maxRules)
 		}
-		r := ignoreRule{}
+		r := Rule{}
 		if line[0] == '!' {
 			r.keep, line = true, line[1:]
 		}
@@ -72,13 +77,13 @@ func parseIgnore(text []byte) ([]ignoreRule, error) {
 		}
 		re, err := regexp.Compile(globPattern(line))
 		if err != nil {
-			return nil, fmt.Errorf("cannot read %s: line %d: %q is no pattern", ignoreFile, n, line)
+			return nil, fmt.Errorf("cannot read %s: line %d: %q is no pattern", File, n, line)
 		}
 		r.pattern = re
 		rules = append(rules, r)
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", ignoreFile, err)
+		return nil, fmt.Errorf("cannot read %s: %w", File, err)
 	}
 	return rules, nil
 }
@@ -126,8 +131,8 @@ func globPattern(glob string) string {
 	return b.String()
 }
 
-// ignored says whether the last rule that matches a path drops it.
-func ignored(rules []ignoreRule, name string, dir bool) bool {
+// Ignored says whether the last rule that matches a path drops it.
+func Ignored(rules []Rule, name string, dir bool) bool {
 	drop := false
 	for _, r := range rules {
 		if (!r.dirOnly || dir) && r.pattern.MatchString(name) {

@@ -1,0 +1,116 @@
+// Package cli is the client `scarab`: the root command, its groups of commands, help topics and shell completion. The
+// commands themselves are in the packages below.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scarab-ops/scarab/cli/apps"
+	"github.com/scarab-ops/scarab/cli/controllers"
+	"github.com/scarab-ops/scarab/cli/machines"
+	"github.com/scarab-ops/scarab/cli/models"
+	"github.com/scarab-ops/scarab/cli/observe"
+	"github.com/scarab-ops/scarab/cli/session"
+	"github.com/scarab-ops/scarab/cli/tasks"
+)
+
+// Main runs one command line (without the program's name) and returns the exit code.
+func Main(ctx context.Context, cfg session.Config, args []string) int {
+	s := session.New(cfg)
+	defer s.Close()
+	root := Root(s)
+	root.SetArgs(args)
+	if err := root.ExecuteContext(ctx); err != nil {
+		return s.Fail(usage(err))
+	}
+	return 0
+}
+
+// usage marks the errors that the flag parser makes as errors of the command line.
+func usage(err error) error {
+	for _, p := range []string{"unknown command", "unknown flag", "unknown shorthand", "flag needs an argument", "invalid argument", "bad flag syntax"} {
+		if strings.HasPrefix(err.Error(), p) {
+			text, _, _ := strings.Cut(err.Error(), "\n")
+			return session.Advise(&session.Usage{Text: "cannot understand the command line: " + text}, "see: scarab help, or scarab COMMAND --help")
+		}
+	}
+	return err
+}
+
+// Root makes the tree of commands.
+func Root(s *session.Session) *cobra.Command {
+	root := &cobra.Command{
+		Use: "scarab", Short: "Deploy, integrate and look after applications",
+		Long:          "Scarab runs charms: it deploys applications, integrates them with each other and keeps them in shape.\nStart with: scarab help basics",
+		SilenceErrors: true, SilenceUsage: true, Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknown(c, args[0])
+			}
+			return c.Help()
+		},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.SetOut(s.Stdout)
+	root.SetErr(s.Stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return &session.Usage{Text: "cannot understand the command line: " + err.Error()}
+	})
+	s.Global(root)
+	for _, g := range []struct{ id, title string }{{"controllers", "Controllers, users, clouds:"}, {"models", "Models:"}, {"apps", "Applications:"},
+		{"machines", "Machines:"}, {"tasks", "Running things:"}, {"observe", "Looking and waiting:"}, {"other", "Other:"}} {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+	}
+	for _, list := range [][]*cobra.Command{controllers.Commands(s), models.Commands(s), apps.Commands(s), machines.Commands(s), tasks.Commands(s),
+		observe.Commands(s), {versionCommand(s), completionCommand(s, root)}} {
+		root.AddCommand(list...)
+	}
+	root.SetHelpCommand(helpCommand(s, root))
+	return root
+}
+
+func unknown(root *cobra.Command, name string) error {
+	err := &session.Usage{Text: fmt.Sprintf("cannot find command %q", name)}
+	if near := root.SuggestionsFor(name); len(near) > 0 {
+		return session.Advise(err, "did you mean: "+strings.Join(near, ", ")+"?")
+	}
+	return session.Advise(err, "see the commands there are: scarab help")
+}
+
+func versionCommand(s *session.Session) *cobra.Command {
+	var all bool
+	c := s.Command(session.Spec{Use: "version", Short: "Show the version of the client", Group: "other", Example: "scarab version\nscarab version --all"},
+		func(context.Context, []string) error {
+			v := s.Version()
+			if all {
+				fmt.Fprintf(s.Stdout, "version: %s\nscarab: %s\n", v.Juju, v.Scarab)
+				return nil
+			}
+			fmt.Fprintln(s.Stdout, v.Juju)
+			return nil
+		})
+	c.Flags().BoolVar(&all, "all", false, "Show the version of the product too")
+	return c
+}
+
+func completionCommand(s *session.Session, root *cobra.Command) *cobra.Command {
+	return s.Command(session.Spec{
+		Use: "completion bash|zsh|fish", Short: "Print a shell's completion script", Group: "other", Min: 1, Max: 1,
+		Example: "scarab completion bash > /etc/bash_completion.d/scarab\nsource <(scarab completion zsh)",
+	}, func(_ context.Context, args []string) error {
+		out := s.Stdout.Raw()
+		switch args[0] {
+		case "bash":
+			return root.GenBashCompletionV2(out, true)
+		case "zsh":
+			return root.GenZshCompletion(out)
+		case "fish":
+			return root.GenFishCompletion(out, true)
+		}
+		return &session.Usage{Text: fmt.Sprintf("cannot complete in %q: choose bash, zsh or fish", args[0])}
+	})
+}

@@ -1,0 +1,211 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scarab-ops/scarab/cli/models"
+	"github.com/scarab-ops/scarab/cli/session"
+	"github.com/scarab-ops/scarab/cli/store"
+	"github.com/scarab-ops/scarab/cli/values"
+	"github.com/scarab-ops/scarab/names"
+	"github.com/scarab-ops/scarab/wire/block"
+	"github.com/scarab-ops/scarab/wire/modelmanager"
+)
+
+type bootstrapFlags struct {
+	config, modelDefault       []string
+	constraints, base, version string
+	addModel                   string
+	noSwitch, check, noTrust   bool
+	clouds                     bool
+}
+
+func bootstrapCommand(s *session.Session) *cobra.Command {
+	var f bootstrapFlags
+	c := s.Command(session.Spec{
+		Use: "bootstrap [CLOUD[/REGION] [CONTROLLER]]", Short: "Make a controller on a cloud", Group: group, Max: 2,
+		Long: `
+Starts a controller on the local cloud and records it in the client's files. Every step is shown with the time it took. A bootstrap that fails
+or is interrupted takes back what it started. --check only looks whether it would work.`,
+		Example: "scarab bootstrap localhost\nscarab bootstrap localhost prod --add-model dev\nscarab bootstrap localhost --check",
+	}, func(ctx context.Context, args []string) error {
+		cloud, name := "localhost", ""
+		if len(args) > 0 {
+			cloud = args[0]
+		}
+		if len(args) > 1 {
+			name = args[1]
+		}
+		return bootstrap(ctx, s, f, cloud, name)
+	})
+	fl := c.Flags()
+	fl.StringArrayVar(&f.config, "config", nil, "Configuration of the controller and its model: key=value")
+	fl.StringArrayVar(&f.modelDefault, "model-default", nil, "Configuration of all models: key=value")
+	fl.StringVar(&f.constraints, "constraints", "", "Constraints of the controller's model: mem=2G")
+	fl.StringVar(&f.base, "bootstrap-base", "", "Operating system of the controller's machine")
+	fl.StringVar(&f.version, "agent-version", "", "Version to start")
+	fl.StringVar(&f.addModel, "add-model", "", "Make a model of this name too")
+	fl.BoolVar(&f.noSwitch, "no-switch", false, "Do not switch to it")
+	fl.BoolVar(&f.check, "check", false, "Only look whether it would work")
+	fl.BoolVar(&f.clouds, "clouds", false, "List the clouds there are")
+	return c
+}
+
+func (f bootstrapFlags) request(cloud, name string) (session.BootstrapRequest, error) {
+	var r session.BootstrapRequest
+	kind, region, _ := strings.Cut(cloud, "/")
+	if kind != "localhost" {
+		return r, session.Advise(fmt.Errorf("cannot bootstrap on cloud %q: only localhost is known", cloud), "use: scarab bootstrap localhost")
+	}
+	if name == "" {
+		name = strings.TrimSuffix(kind+"-"+region, "-")
+		if region == "" {
+			name = "localhost-localhost"
+		}
+	}
+	if err := store.CheckControllerName(name); err != nil {
+		return r, &session.Usage{Text: err.Error()}
+	}
+	if _, err := values.Constraints(f.constraints); err != nil {
+		return r, &session.Usage{Text: err.Error()}
+	}
+	if f.addModel != "" && !names.ValidModelName(f.addModel) {
+		return r, &session.Usage{Text: fmt.Sprintf("cannot use model name %q: small letters, digits and hyphens only", f.addModel)}
+	}
+	config, err := values.Pairs(f.config, nil)
+	if err != nil {
+		return r, &session.Usage{Text: err.Error()}
+	}
+	defaults, err := values.Pairs(f.modelDefault, nil)
+	if err != nil {
+		return r, &session.Usage{Text: err.Error()}
+	}
+	return session.BootstrapRequest{Cloud: kind, Region: region, Name: name, ControllerConfig: config, ModelConfig: defaults, Constraints: f.constraints,
+		Base: f.base, AgentVersion: f.version, CheckOnly: f.check}, nil
+}
+
+func bootstrap(ctx context.Context, s *session.Session, f bootstrapFlags, cloud, name string) error {
+	if f.clouds {
+		fmt.Fprintln(s.Stdout, "localhost  containers on this machine")
+		return nil
+	}
+	r, err := f.request(cloud, name)
+	if err != nil {
+		return err
+	}
+	b, err := s.Bootstrapper()
+	if err != nil {
+		return err
+	}
+	known, _, err := s.Store().Controllers()
+	if err != nil {
+		return err
+	}
+	if _, taken := known[r.Name]; taken && !f.check {
+		return session.Advise(fmt.Errorf("cannot bootstrap: this client knows a controller %q already", r.Name),
+			"choose another name: scarab bootstrap localhost NAME; or forget the old one: scarab unregister "+r.Name)
+	}
+	key, err := s.Store().SSHKey(ctx)
+	if err != nil {
+		return err
+	}
+	if _, set := r.ModelConfig["authorized-keys"]; !set {
+		r.ModelConfig["authorized-keys"] = key.Public
+	}
+	s.Info("Creating controller %q on %s", r.Name, cloud)
+	p := s.Progress()
+	defer p.End()
+	done, err := b.Start(ctx, r, p.Report)
+	if err != nil {
+		return session.Advise(fmt.Errorf("cannot bootstrap %q: %w", r.Name, err), "see whether this machine is fit for it: scarab bootstrap localhost --check")
+	}
+	if f.check {
+		s.Info("This machine is fit for a controller.")
+		return nil
+	}
+	// The controller runs: it is recorded even when the person interrupts now, else nobody could reach it.
+	if err := record(context.WithoutCancel(ctx), s, r, done, !f.noSwitch); err != nil {
+		return err
+	}
+	if err := awaitController(ctx, s, r.Name, done, p); err != nil {
+		return session.Advise(err, "look at the controller's log, or take it down: scarab kill-controller "+r.Name)
+	}
+	s.Info("Bootstrap complete after %s. Controller %q is ready.", p.Elapsed().Round(100*time.Millisecond), r.Name)
+	if f.addModel == "" {
+		s.Info("Now make a model: scarab add-model NAME")
+		return nil
+	}
+	c, err := s.OpenNamed(ctx, r.Name)
+	if err != nil {
+		return err
+	}
+	return models.Create(ctx, s, c, modelmanager.ModelCreateArgs{Name: f.addModel, OwnerTag: "user-" + done.User}, nil, !f.noSwitch)
+}
+
+// record writes the client files. The entry of the controller itself goes last: until it is there, nothing of the rest counts.
+func record(ctx context.Context, s *session.Session, r session.BootstrapRequest, b session.Bootstrapped, use bool) error {
+	st := s.Store()
+	entry := store.Controller{UUID: b.ControllerUUID, Endpoints: b.Addresses, CACert: b.CACert, Cloud: r.Cloud, Region: or(r.Region, "localhost"), Type: b.CloudType,
+		AgentVersion: b.Version, Machines: 1, ActiveMachines: 1}
+	if err := st.SetAccount(ctx, r.Name, store.Account{User: b.User, Password: store.NewPassword(b.Password.Reveal()), Access: "superuser"}); err != nil {
+		return err
+	}
+	model := b.User + "/controller"
+	if err := st.SetModel(ctx, r.Name, model, store.Model{UUID: b.ControllerModelUUID, Type: "iaas"}, true); err != nil {
+		return err
+	}
+	boot := store.Bootstrap{ControllerConfig: anyMap(r.ControllerConfig), ModelConfig: map[string]any{"name": "controller", "type": b.CloudType},
+		ControllerModelUUID: b.ControllerModelUUID, Cloud: r.Cloud, Type: b.CloudType, Region: entry.Region}
+	if err := st.SetBootstrap(ctx, r.Name, boot); err != nil {
+		return err
+	}
+	if err := st.SetTrust(ctx, r.Name, entry); err != nil {
+		return err
+	}
+	return st.SetController(ctx, r.Name, entry, use)
+}
+
+func anyMap(m map[string]string) map[string]any {
+	out := map[string]any{}
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
+}
+
+// awaitController asks the new controller something harmless until it answers.
+func awaitController(ctx context.Context, s *session.Session, name string, b session.Bootstrapped, p *session.Progress) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	defer cancel()
+	step := session.Step{Name: "wait for the controller to answer"}
+	p.Report(step)
+	t := session.Target{Addresses: b.Addresses, CACert: b.CACert, ControllerUUID: b.ControllerUUID, ModelUUID: b.ControllerModelUUID, User: b.User, Secret: b.Password}
+	for delay := 50 * time.Millisecond; ; delay = min(2*delay, 3*time.Second) {
+		conn, err := s.Use(ctx, t)
+		if err == nil && conn.Has("Block") {
+			_, err = session.Do[block.BlockResults](ctx, conn, "Block", "List", nil)
+		}
+		if err == nil {
+			step.Done = true
+			p.Report(step)
+			return nil
+		}
+		if code := session.Code(err); code != "" && code != "upgrade in progress" && code != "try again" {
+			return fmt.Errorf("cannot use the new controller %q: %w", name, err)
+		}
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("cannot reach the new controller %q: %w", name, err)
+			}
+			return ctx.Err()
+		}
+	}
+}

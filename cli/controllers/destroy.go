@@ -1,0 +1,189 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/scarab-ops/scarab/cli/session"
+	"github.com/scarab-ops/scarab/names"
+	"github.com/scarab-ops/scarab/wire"
+	"github.com/scarab-ops/scarab/wire/controller"
+)
+
+type destroyFlags struct {
+	all, destroyStorage, releaseStorage, force, noWait, noPrompt, kill bool
+	modelTimeout, timeout                                              time.Duration
+}
+
+func destroyControllerCommand(s *session.Session) *cobra.Command {
+	f := destroyFlags{timeout: time.Hour}
+	c := s.Command(session.Spec{
+		Use: "destroy-controller CONTROLLER", Short: "Destroy a controller", Group: group, Min: 1, Max: 1,
+		Long:    "Destroys a controller. One that has models is destroyed only with --destroy-all-models. It asks for the name unless --no-prompt is given.",
+		Example: "scarab destroy-controller prod\nscarab destroy-controller prod --destroy-all-models --no-prompt",
+	}, func(ctx context.Context, args []string) error {
+		if f.noWait && !f.force {
+			return &session.Usage{Text: "cannot use --no-wait without --force"}
+		}
+		if f.destroyStorage && f.releaseStorage {
+			return &session.Usage{Text: "cannot use --destroy-storage together with --release-storage"}
+		}
+		return destroy(ctx, s, f, args[0])
+	})
+	fl := c.Flags()
+	fl.BoolVar(&f.all, "destroy-all-models", false, "Destroy its models first")
+	fl.BoolVar(&f.destroyStorage, "destroy-storage", false, "Destroy the models' storage")
+	fl.BoolVar(&f.releaseStorage, "release-storage", false, "Keep the storage")
+	fl.BoolVar(&f.force, "force", false, "Go on over errors in models")
+	fl.BoolVar(&f.noWait, "no-wait", false, "With --force: give no step time to end by itself")
+	fl.BoolVar(&f.noPrompt, "no-prompt", false, "Do not ask")
+	fl.DurationVar(&f.modelTimeout, "model-timeout", 0, "Time for each model to end by itself")
+	return c
+}
+
+func killControllerCommand(s *session.Session) *cobra.Command {
+	f := destroyFlags{all: true, destroyStorage: true, force: true, kill: true}
+	c := s.Command(session.Spec{
+		Use: "kill-controller CONTROLLER", Short: "Destroy a controller by all means", Group: group, Min: 1, Max: 1,
+		Long:    "Destroys a controller with all its models, waits for their end at most for --timeout, and then takes down what is left, even when the controller does not answer.",
+		Example: "scarab kill-controller prod\nscarab kill-controller prod --timeout 30s --no-prompt",
+	}, func(ctx context.Context, args []string) error { return destroy(ctx, s, f, args[0]) })
+	c.Flags().DurationVarP(&f.timeout, "timeout", "t", 5*time.Minute, "How long to wait for the models")
+	c.Flags().BoolVar(&f.noPrompt, "no-prompt", false, "Do not ask")
+	return c
+}
+
+func destroy(ctx context.Context, s *session.Session, f destroyFlags, name string) error {
+	entry, err := s.Store().Controller(name)
+	if err != nil {
+		return err
+	}
+	b, err := s.Bootstrapper()
+	if err != nil {
+		return err
+	}
+	c, err := s.OpenNamed(ctx, name)
+	if err != nil && !f.kill {
+		return session.Advise(err, "take it down without asking it: scarab kill-controller "+name+"; or only forget it here: scarab unregister "+name)
+	}
+	if err != nil {
+		s.Info("The controller cannot be asked (%v); taking it down directly.", err)
+		c = nil
+	}
+	if !f.noPrompt {
+		s.Info("WARNING! This command will destroy controller %q%s. It cannot be undone.", name,
+			map[bool]string{true: " with all its models, applications and their data", false: ""}[f.all])
+		if err := s.ConfirmName("", name); err != nil {
+			return err
+		}
+	}
+	p := s.Progress()
+	defer p.End()
+	if c != nil {
+		if err := endModels(ctx, c, f, p); err != nil {
+			if !f.kill || errors.Is(err, context.Canceled) {
+				return err
+			}
+			s.Info("%v; taking it down directly.", err)
+		}
+	}
+	if err := b.Destroy(ctx, session.DestroyRequest{Name: name, Cloud: entry.Cloud, ControllerUUID: entry.UUID, Kill: f.kill}, p.Report); err != nil {
+		return session.Advise(fmt.Errorf("cannot take down controller %q: %w", name, err), "run the command again; it goes on where it ended")
+	}
+	if err := s.Store().RemoveController(context.WithoutCancel(ctx), name); err != nil {
+		return err
+	}
+	s.Info("Controller %q is gone after %s.", name, p.Elapsed().Round(100*time.Millisecond))
+	return nil
+}
+
+// endModels asks the controller to end its models and follows them until none is left.
+func endModels(ctx context.Context, c *session.Controller, f destroyFlags, p *session.Progress) error {
+	args := controller.DestroyControllerArgs{DestroyModels: f.all, Force: f.force}
+	if f.destroyStorage || f.releaseStorage {
+		args.DestroyStorage = &f.destroyStorage
+	}
+	if f.force {
+		wait := time.Minute
+		if f.noWait {
+			wait = 0
+		}
+		args.MaxWait = &wait
+	}
+	if f.modelTimeout > 0 {
+		args.ModelTimeout = &f.modelTimeout
+	}
+	err := session.Run(ctx, c, "Controller", "DestroyController", args)
+	switch code := session.Code(err); {
+	case code == "controller has hosted models" && f.all:
+	case code == "controller has hosted models":
+		return session.Advise(fmt.Errorf("cannot destroy controller %q: %w", c.Name, err), "destroy its models first, or all together with --destroy-all-models")
+	case code == "controller/model has persistent storage":
+		return session.Advise(fmt.Errorf("cannot destroy controller %q: %w", c.Name, err), "say what becomes of the storage: --destroy-storage or --release-storage")
+	case err != nil:
+		return fmt.Errorf("cannot destroy controller %q: %w", c.Name, err)
+	}
+	return awaitModels(ctx, c, f.timeout, p)
+}
+
+func awaitModels(ctx context.Context, c *session.Controller, timeout time.Duration, p *session.Progress) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	last := ""
+	for delay := 50 * time.Millisecond; ; delay = min(2*delay, 2*time.Second) {
+		n, text, err := hosted(ctx, c)
+		if err == nil && n == 0 {
+			return nil
+		}
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("cannot see the models of controller %q: %w", c.Name, err)
+		}
+		if err == nil {
+			last = text
+			p.Waiting("Waiting for " + text)
+		}
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("cannot wait any longer: there are still %s", last)
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// hosted counts the models beside the controller's own, with what they hold.
+func hosted(ctx context.Context, c *session.Controller) (int, string, error) {
+	list, err := session.Do[wire.UserModelList](ctx, c, "Controller", "AllModels", nil)
+	if err != nil {
+		return 0, "", err
+	}
+	var e wire.Entities
+	for _, m := range list.UserModels {
+		if m.Model.Name != "controller" {
+			e.Entities = append(e.Entities, wire.Entity{Tag: names.Model(m.Model.UUID).Tag().String()})
+		}
+	}
+	if len(e.Entities) == 0 {
+		return 0, "", nil
+	}
+	st, err := session.Do[wire.ModelStatusResults](ctx, c, "Controller", "ModelStatus", e)
+	if err != nil {
+		return 0, "", err
+	}
+	n, machines, apps := 0, 0, 0
+	for _, m := range st.Models {
+		if m.Error != nil || m.Life == "dead" {
+			continue
+		}
+		n++
+		machines += m.HostedMachineCount
+		apps += m.ApplicationCount
+	}
+	return n, fmt.Sprintf("%d model(s), %d machine(s), %d application(s)", n, machines, apps), nil
+}
