@@ -103,7 +103,7 @@ func New(cfg Config) (*Server, error) {
 	case !names.ValidUUID(string(cfg.Controller)) || !names.ValidUUID(string(cfg.ControllerModel)):
 		return nil, errors.New("cannot make API server: the UUIDs of controller and controller model are needed")
 	}
-	s := &Server{cfg: cfg, limits: newLimiter(cfg.Limits, cfg.Now), budget: rpc.NewBudget(cfg.Limits.FrameMemory), state: "starting", failures: rate.NewLimiter(20, 200)}
+	s := &Server{cfg: cfg, limits: newLimiter(cfg.Limits, cfg.Now), budget: rpc.NewBudget(cfg.Limits.FrameMemory), state: "starting", failures: rate.NewLimiter(rate.Every(cfg.Limits.RecordEvery), cfg.Limits.RecordBurst)}
 	own, err := ownEndpoints()
 	if err != nil {
 		return nil, fmt.Errorf("cannot make API server: %w", err)

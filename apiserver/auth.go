@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -138,6 +139,13 @@ func (s *Server) authenticate(ctx context.Context, c credentials) (Identity, err
 	}
 	if err != nil {
 		return Identity{}, err
+	}
+	// What this connection reads is no older than its login, whichever
+	// controller the last change went through.
+	if fresh, ok := s.cfg.Store.(interface{ Fresh(context.Context) error }); ok {
+		if err := fresh.Fresh(ctx); err != nil {
+			return Identity{}, fmt.Errorf("cannot log in: %w", err)
+		}
 	}
 	id.Caller.Model = c.model
 	if id.Caller.Tag() != c.tag {

@@ -32,6 +32,10 @@ type Limits struct {
 	AgentSilence time.Duration // an agent without a Ping is cut: 3 minutes
 	AgentBurst   int           // logins of agents at once: 100
 	AgentEvery   time.Duration // and then one in so long: 50 ms
+	// RecordBurst failed logins at once, and one in each RecordEvery, have a
+	// record of their own; others are counted: 200, 50 ms.
+	RecordBurst int
+	RecordEvery time.Duration
 	// After FreeTries failed logins to one account from one source, each next
 	// one waits twice as long, up to MaxWait. Nobody is locked out.
 	FreeTries int
@@ -57,6 +61,8 @@ func (l *Limits) defaults() {
 	setInt(&l.AgentSilence, 3*time.Minute)
 	setInt(&l.AgentBurst, 100)
 	setInt(&l.AgentEvery, 50*time.Millisecond)
+	setInt(&l.RecordBurst, 200)
+	setInt(&l.RecordEvery, 50*time.Millisecond)
 	setInt(&l.FreeTries, 5)
 	setInt(&l.FirstWait, 250*time.Millisecond)
 	setInt(&l.MaxWait, 8*time.Second)

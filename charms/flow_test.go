@@ -269,3 +269,49 @@ func secondServer(t *testing.T, h *harness) {
 	h.hook("stream-agent/1", "update-status")
 	h.wantStatus("stream-agent/1", "active connected to 127.0.0.2:")
 }
+
+// TestRenewal makes certificates that are nearly over, and expects new ones;
+// a unit that leaves is forgotten.
+func TestRenewal(t *testing.T) {
+	h := newHarness(t)
+	h.addUnit("self-signed-certificates/0", "127.0.0.9", map[string]any{"certificate-validity-days": 1, "ca-validity-days": 30, "organization": "An Org"})
+	h.addUnit("evil/0", "127.0.0.6", map[string]any{})
+	h.relate("evil:certificates", "self-signed-certificates:certificates")
+	const rel = "evil:certificates,self-signed-certificates:certificates"
+	key := filepath.Join(t.TempDir(), "key")
+	run(t, "openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", key)
+	h.m.Relations[rel].Units["evil/0"]["csr"] = run(t, "openssl", "req", "-new", "-key", key, "-subj", "/CN=evil-0")
+	h.save()
+	answer := func() string {
+		h.hook("self-signed-certificates/0", "update-status")
+		return h.m.Relations[rel].Apps["self-signed-certificates"]["unit-evil-0"]
+	}
+	first := answer()
+	if !strings.Contains(first, "BEGIN CERTIFICATE") {
+		t.Fatalf("no certificate: %s", first)
+	}
+	if again := answer(); again != first {
+		t.Error("a certificate that is good was made anew")
+	}
+	// With a life of 30 days wanted, one of 1 day is nearly over.
+	h.m.Apps["self-signed-certificates"]["certificate-validity-days"] = 30
+	h.save()
+	second := answer()
+	if second == first {
+		t.Error("a certificate that is nearly over was kept")
+	}
+	h.m.Relations[rel].Units["evil/0"]["ingress-address"] = "127.0.0.7"
+	h.save()
+	if third := answer(); third == second {
+		t.Error("a certificate for an earlier address was kept")
+	}
+	r := h.m.Relations[rel]
+	delete(r.Units, "evil/0")
+	h.save()
+	if left := answer(); left != "" {
+		t.Errorf("a unit that left still has %s", left)
+	}
+	if show(h.m.Relations) == "" {
+		t.Error("the authority's certificate is gone")
+	}
+}

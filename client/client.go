@@ -224,7 +224,7 @@ func spoken(facade string) []int {
 		return []int{2}
 	case "SSHClient":
 		return []int{5, 4}
-	case "KeyManager", "NotifyWatcher", "StringsWatcher", "Pinger", "Enrolment", "MachineAgent", "UnitAgent":
+	case "KeyManager", "NotifyWatcher", "StringsWatcher", "Pinger", "Enrolment", "MachineAgent", "UnitAgent", "Scarab":
 		return []int{1}
 	}
 	return nil

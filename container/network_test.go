@@ -17,7 +17,7 @@ import (
 func server() []string {
 	return []string{"/usr/bin/python3", "-c", `
 import socket, select
-ls = []
+ls = []; kept = []
 for p in (22, 80, 81):
     l = socket.socket(); l.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); l.bind(("0.0.0.0", p)); l.listen(); ls.append(l)
 u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("0.0.0.0", 9)); ls.append(u)
@@ -26,8 +26,13 @@ while True:
     for l in select.select(ls, [], [])[0]:
         if l is u:
             open("/run/heard", "ab").write(u.recv(64) + b"\n")
+        elif l in kept:
+            d = l.recv(64)
+            l.send(d) if d else (ls.remove(l), kept.remove(l))
         else:
-            l.accept()[0].close()
+            c = l.accept()[0]
+            if c.getsockname()[1] == 81: kept.append(c); ls.append(c)
+            else: c.close()
 `}
 }
 
@@ -46,6 +51,16 @@ func hostReaches(to string, port int) bool {
 	}
 	_ = conn.Close()
 	return true
+}
+
+// echoes tells whether an open connection still carries data both ways.
+func echoes(conn net.Conn) bool {
+	_ = conn.SetDeadline(time.Now().Add(3 * time.Second))
+	if _, err := conn.Write([]byte("x")); err != nil {
+		return false
+	}
+	n, err := conn.Read(make([]byte, 1))
+	return n == 1 && err == nil
 }
 
 func expect(t *testing.T, what string, got, want bool) {
@@ -100,7 +115,16 @@ func TestNetworkIsolation(t *testing.T) {
 	set(firewall.Rule{Protocol: "tcp", From: 80, To: 81, Sources: []string{"0.0.0.0/0"}})
 	expect(t, "exposed, from a machine", reaches(t, r, c, ip, 81), true)
 	expect(t, "exposed, from the host", hostReaches(ip, 81), true)
+	session, err := net.Dial("tcp", net.JoinHostPort(ip, "81"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	expect(t, "session while exposed", echoes(session), true)
+	set(firewall.Rule{Protocol: "tcp", From: 81, To: 81, Sources: []string{r.Gateway().String() + "/32"}})
+	expect(t, "session while still allowed", echoes(session), true)
 	set(firewall.Rule{Protocol: "tcp", From: 80, To: 81, Sources: []string{"192.0.2.0/24"}})
+	expect(t, "session after exposing ended", echoes(session), false)
 	expect(t, "exposed to others", hostReaches(ip, 81), false)
 	set()
 	expect(t, "closed again", reaches(t, r, a, ip, 80), false)

@@ -257,3 +257,15 @@ func TestReopenKeeps(t *testing.T) {
 		t.Errorf("after delete: %v", got)
 	}
 }
+
+func FuzzEscape(f *testing.F) {
+	for _, s := range []string{"", "plain", "a\nb\x00", "\xff\xfe", "\u202e\u2028", strings.Repeat("é", 600)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got := logstore.Escape(s, 500)
+		if len(got) > 600 || strings.ContainsAny(got, "\n\r\x00\x1b\u2028\u2029\u202e") || strings.ToValidUTF8(got, "") != got {
+			t.Errorf("%q became %q", s, got)
+		}
+	})
+}

@@ -386,3 +386,17 @@ func spread(d time.Duration) time.Duration {
 	_, _ = rand.Read(b[:]) // never fails
 	return d*4/5 + time.Duration(float64(d)*0.4*float64(binary.BigEndian.Uint32(b[:]))/(1<<32))
 }
+
+// snapshot is the identity as it is now.
+func (l *link) snapshot() conf {
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	return l.conf
+}
+
+// remember keeps the controllers' addresses for the next start.
+func (l *link) remember(addresses []string) {
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	l.addresses(append([]string{}, addresses...))
+}

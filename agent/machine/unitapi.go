@@ -15,7 +15,7 @@ type unitAPI struct {
 	// watcher belongs to watched; only the loop that waits uses them.
 	watcher *client.NotifyWatcher
 	watched *client.Conn
-	temp   string // directory of downloads
+	temp    string // directory of downloads
 }
 
 type unitCall func(context.Context, client.UnitAgent) error
@@ -51,7 +51,10 @@ func (u *unitAPI) AwaitChange(ctx context.Context) error {
 
 // Context implements unit.Controller.
 func (u *unitAPI) Context(ctx context.Context, a agentapi.ContextArgs) (h agentapi.HookContext, err error) {
-	err = u.do(ctx, func(ctx context.Context, c client.UnitAgent) (err error) { h, err = c.Context(ctx, a.RelationID); return err })
+	err = u.do(ctx, func(ctx context.Context, c client.UnitAgent) (err error) {
+		h, err = c.Context(ctx, a.RelationID)
+		return err
+	})
 	return h, err
 }
 

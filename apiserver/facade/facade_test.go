@@ -409,3 +409,55 @@ func TestWatchers(t *testing.T) {
 		t.Errorf("%d watchers live after close", s.Watchers.Len())
 	}
 }
+
+func TestWatcherEndsWithTheGrant(t *testing.T) {
+	w := newWorld(t)
+	table, s := watchTable(t, w), w.session(bob())
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := call(ctx, t, table, s, "Notes", "WatchNames", ""); err != nil {
+		t.Fatal(err)
+	}
+	w.grant("bob", authz.Model(m1), authz.Nobody)
+	err := w.store.Update(ctx, func(tx *state.Tx) error { return noteTable.Put(tx, state.Controller, note{ID: "new"}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := call(ctx, t, table, s, "StringsWatcher", "Next", "1"); !errors.Is(err, authz.ErrDenied) {
+		t.Errorf("got %s, %v after the grant was withdrawn", got, err)
+	}
+	if s.Watchers.Len() != 0 {
+		t.Error("the watcher lives on")
+	}
+}
+
+func FuzzArguments(f *testing.F) {
+	for _, s := range []string{`{"notes":[{"ID":"a"}]}`, `[[[[`, `{"a":"\\"}`, "null", `"`, strings.Repeat("[", 100)} {
+		f.Add([]byte(s))
+	}
+	store, err := state.Open(f.Context(), state.NewMem())
+	if err != nil {
+		f.Fatal(err)
+	}
+	es, err := facade.Bind(facade.Facade[int]{Name: "F", Version: 1, Methods: []facade.Method[int]{
+		facade.Act("M", authz.Self(authz.User).Reads(), func(int, facade.Call, noteArgs) error { return nil }),
+	}}, 0)
+	if err != nil {
+		f.Fatal(err)
+	}
+	s := facade.NewSession(facade.SessionConfig{
+		Store: store, Grants: func(state.Reader) authz.Grants { return everyone{} }, Now: time.Now, Caller: &authz.Caller{Kind: authz.User, User: "bob"},
+		Panicked: func(m string, reason any, _ []byte) { f.Errorf("%s panics: %v", m, reason) },
+	})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		_, err := es[0].Serve(t.Context(), s, "", raw)
+		if err == nil && len(raw) > 0 && !json.Valid(raw) {
+			t.Errorf("%q was taken", raw)
+		}
+	})
+}
+
+type everyone struct{}
+
+func (everyone) Level(names.User, authz.Target) authz.Level { return authz.Superuser }
+func (everyone) Present(*authz.Caller) bool                 { return true }

@@ -2,6 +2,7 @@ package facade
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -87,6 +88,9 @@ type Registry struct {
 type watching struct {
 	kind WatcherKind
 	w    Watcher
+	// may asks again whether the caller may still watch; it is asked before
+	// each event is given out, so a grant that was withdrawn ends the watcher.
+	may  func() error
 	turn chan struct{} // held by the one Next that runs
 	stop chan struct{} // closed when stopped
 }
@@ -103,7 +107,7 @@ func (r *Registry) Len() int {
 }
 
 // add takes w over; it stops w if it cannot.
-func (r *Registry) add(kind WatcherKind, w Watcher) (string, error) {
+func (r *Registry) add(kind WatcherKind, w Watcher, may func() error) (string, error) {
 	r.mu.Lock()
 	var err error
 	switch {
@@ -119,7 +123,7 @@ func (r *Registry) add(kind WatcherKind, w Watcher) (string, error) {
 	}
 	r.last++
 	id := strconv.Itoa(r.last)
-	r.live[id] = &watching{kind, w, make(chan struct{}, 1), make(chan struct{})}
+	r.live[id] = &watching{kind, w, may, make(chan struct{}, 1), make(chan struct{})}
 	r.mu.Unlock()
 	return id, nil
 }
@@ -154,6 +158,12 @@ func (r *Registry) next(ctx context.Context, kind WatcherKind, id string) (any, 
 	case <-e.stop:
 		return nil, &StoppedError{kind}
 	default:
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil, err // the connection ends; Close is near
+	}
+	if err == nil {
+		err = e.may()
 	}
 	if err != nil {
 		r.drop(id)
@@ -193,7 +203,7 @@ func (c Call) Watch(kind WatcherKind, w Watcher) (id string, first any, err erro
 		w.Stop()
 		return "", nil, authz.ErrDenied
 	}
-	id, err = c.s.Watchers.add(kind, w)
+	id, err = c.s.Watchers.add(kind, w, c.stillMay())
 	if err != nil || !k.eager {
 		return id, nil, err
 	}
@@ -206,6 +216,24 @@ func (c Call) Watch(kind WatcherKind, w Watcher) (id string, first any, err erro
 		first = nil
 	}
 	return id, first, nil
+}
+
+// stillMay asks the rule of the call that makes a watcher, and the checks made
+// for its item, against the state as it is then.
+func (c Call) stillMay() func() error {
+	s, rule, checks := c.s, c.op.endpoint.Rule, c.item.checks
+	return func() error {
+		g := s.grants(s.cfg.Store.View())
+		if err := rule.Admit(s.Caller, g); err != nil {
+			return err
+		}
+		for _, ck := range checks {
+			if err := s.Caller.Check(g, ck.need, ck.target); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // WatcherEndpoints serves Next and Stop of every kind of watcher.

@@ -77,3 +77,13 @@ func (charmService) FindObject(c facade.Call, object string) (blob.Digest, error
 	}
 	return "", &charmstore.NotFoundError{URL: object}
 }
+
+// Refers tells whether a charm of the model has the archive.
+func (charmService) Refers(c facade.Call, d blob.Digest) bool {
+	for row, err := range charmstore.Table.All(c.View(), model.ScopeOf(c.Caller.Model)) {
+		if err != nil || row.SHA256 == string(d) {
+			return true
+		}
+	}
+	return false
+}

@@ -64,6 +64,11 @@ type Config struct {
 	Backend state.Backend
 	// Limits of the API server; zero fields mean the defaults.
 	Limits apiserver.Limits
+	// BlobLimits are the quotas of the blob store; zero fields mean the defaults.
+	BlobLimits blob.Config
+	// Inspect is shown the API server before it serves, for whoever prints or
+	// checks its tables; it may be nil.
+	Inspect func(*apiserver.Server)
 	// Ready is called once the API serves, with the CA certificate.
 	Ready func(caCert string)
 }
@@ -98,6 +103,9 @@ func Run(ctx context.Context, cfg Config) error {
 	server, err := p.server()
 	if err != nil {
 		return err
+	}
+	if cfg.Inspect != nil {
+		cfg.Inspect(server)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.auth.watchers.run(ctx) })
@@ -198,7 +206,9 @@ func (p *parts) addresses(ctx context.Context) error {
 
 func (p *parts) stores() error {
 	var err error
+	limits := p.cfg.BlobLimits
 	p.blobs, err = blob.Open(blob.Config{
+		MaxTotal: limits.MaxTotal, MaxModel: limits.MaxModel, MaxBlob: limits.MaxBlob, MaxAtOnce: limits.MaxAtOnce,
 		Dir: filepath.Join(p.cfg.DataDir, "blobs"), Key: p.keys.blob,
 		Detected: func(m string, d blob.Digest, why string) {
 			p.cfg.Log.Error("blob-digest: a stored blob was changed", "model", m, "digest", string(d), "why", why)

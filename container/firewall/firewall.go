@@ -193,7 +193,10 @@ func (f *Firewall) Remove(id string) error {
 		return err
 	}
 	delete(f.machines, id)
-	return f.flushWithPeers(c, id)
+	if err := f.flushWithPeers(c, id); err != nil {
+		return err
+	}
+	return f.cut(revoked{to: m.Address, every: true})
 }
 
 // SetRules replaces all rules of one machine in one step.
@@ -220,7 +223,7 @@ func (f *Firewall) SetRules(id string, rules []Rule) error {
 		return fmt.Errorf("cannot set the packet filter: %w", err)
 	}
 	f.machines[id] = m
-	return nil
+	return f.cut(revoked{to: m.Address, keep: m.Rules})
 }
 
 // Delete removes both tables.

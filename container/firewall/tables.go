@@ -107,9 +107,15 @@ func verdict(k expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Ki
 func accept() []expr.Any                    { return verdict(expr.VerdictAccept) }
 func drop() []expr.Any                      { return verdict(expr.VerdictDrop) }
 
-// refuse tells the sender, so that a refused connection fails at once.
-func refuse() []expr.Any {
-	return []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED}}
+// refuse tells the sender, so that a refused connection fails at once. The
+// two go together: a reset for TCP, since a sender that is just connecting
+// does not hear the other, and a notice for the rest.
+func refuse(add func(...[]expr.Any), when ...[]expr.Any) {
+	reset := []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}}
+	notice := []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_ADMIN_PROHIBITED}}
+	match := join(when...)
+	add(match, protocol(unix.IPPROTO_TCP), reset)
+	add(match, notice)
 }
 
 func join(parts ...[]expr.Any) []expr.Any {
@@ -130,7 +136,7 @@ func (f *Firewall) letIn(c *nftables.Conn, chain *nftables.Chain, when []expr.An
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
 		&expr.Lookup{SourceRegister: 1, DestRegister: 0, IsDestRegSet: true, SetName: f.jumps.Name, SetID: f.jumps.ID},
 	})
-	add(when, refuse())
+	refuse(add, when)
 }
 
 func (f *Firewall) addBase(c *nftables.Conn) {
@@ -163,7 +169,7 @@ func (f *Firewall) addForward(c *nftables.Conn, chain *nftables.Chain) {
 	f.letIn(c, chain, outTo(br))
 	// What remains comes from a machine and leaves the host.
 	add(meta(expr.MetaKeyNFPROTO, expr.CmpOpNeq, []byte{unix.NFPROTO_IPV4}), drop())
-	add(ipv4(), address(16, netip.MustParsePrefix("169.254.0.0/16")), refuse())
+	refuse(add, ipv4(), address(16, netip.MustParsePrefix("169.254.0.0/16")))
 	add(accept())
 }
 
@@ -182,7 +188,7 @@ func (f *Firewall) addInput(c *nftables.Conn, chain *nftables.Chain) {
 		add(protocol(unix.IPPROTO_TCP), port(53), accept())
 	}
 	add(protocol(unix.IPPROTO_ICMP), payload(expr.PayloadBaseTransportHeader, 0, 1, expr.CmpOpEq, []byte{8}), accept())
-	add(ipv4(), refuse())
+	refuse(add, ipv4())
 	add(drop())
 }
 

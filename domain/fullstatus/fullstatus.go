@@ -147,4 +147,3 @@ func (p *Picture) Address(m names.Machine) string {
 	}
 	return ""
 }
-

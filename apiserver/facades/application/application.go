@@ -132,4 +132,3 @@ func scope(c facade.Call) state.Scope { return model.ScopeOf(c.Caller.Model) }
 func unsupported(text string) error { return &refuse.Error{Text: text} }
 
 func bad(err error) error { return &facade.BadRequest{Reason: err.Error()} }
-

@@ -30,7 +30,7 @@ func toWire(row charmstore.Row) wirecharms.Charm {
 	return out
 }
 
-func endpoints(in map[string]charm.Relation) map[string]wire.CharmRelation {
+func relations(in map[string]charm.Relation) map[string]wire.CharmRelation {
 	if len(in) == 0 {
 		return nil
 	}
@@ -44,7 +44,7 @@ func endpoints(in map[string]charm.Relation) map[string]wire.CharmRelation {
 func meta(m charm.Meta) wirecharms.CharmMeta {
 	out := wirecharms.CharmMeta{
 		Name: m.Name, Summary: m.Summary, Description: m.Description, Subordinate: m.Subordinate,
-		Provides: endpoints(m.Provides), Requires: endpoints(m.Requires), Peers: endpoints(m.Peers),
+		Provides: relations(m.Provides), Requires: relations(m.Requires), Peers: relations(m.Peers),
 		Categories: m.Categories, Tags: m.Tags, Series: m.Series, Terms: m.Terms, MinJujuVersion: m.MinVersion,
 		CharmUser: m.CharmUser,
 	}

@@ -33,7 +33,9 @@ func visible(r state.Reader, u names.User, all bool) func(model.Row) bool {
 	return func(m model.Row) bool { return all || user.Level(r, u, string(m.UUID)) != "" }
 }
 
-func isSuper(r state.Reader, u names.User) bool { return user.Level(r, u, user.OnController) == "superuser" }
+func isSuper(r state.Reader, u names.User) bool {
+	return user.Level(r, u, user.OnController) == "superuser"
+}
 
 func listModels(_ Service, c facade.Call, e wire.Entity) (wire.UserModelList, error) {
 	u, err := whose(c, e.Tag)

@@ -70,6 +70,8 @@ func addUser(_ Service, c facade.Call, a wireum.AddUser) (wireum.AddUserResult, 
 		return wireum.AddUserResult{}, bad(fmt.Errorf("cannot add user: the display name is too long"))
 	case a.Password == "":
 		return wireum.AddUserResult{}, &refuse.Error{Text: "cannot add a user without a password in this release: give one"}
+	case user.Table.Has(c.View(), state.Controller, a.Username): // before the costly hash
+		return wireum.AddUserResult{}, &user.ExistsError{Name: u}
 	}
 	h, err := hash(a.Password)
 	if err != nil {
@@ -93,6 +95,9 @@ func setPassword(_ Service, c facade.Call, a wireum.EntityPassword) error {
 	self := u.Local() == c.Caller.User.Local()
 	if !self && !c.Holds(authz.Superuser, authz.Controller) {
 		return authz.ErrDenied
+	}
+	if !user.Table.Has(c.View(), state.Controller, string(u.Local())) {
+		return notFound(u)
 	}
 	h, err := hash(a.Password)
 	if err != nil {

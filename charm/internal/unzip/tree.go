@@ -54,14 +54,14 @@ func FollowLink(links map[string]string, name string) string {
 		return "leads out of scope"
 	}
 	at := splitPath(path.Dir(name))
-	todo := strings.Split(target, "/")
+	rest := strings.Split(target, "/")
 	hops := 1
-	for steps := 0; len(todo) > 0; steps++ {
+	for steps := 0; len(rest) > 0; steps++ {
 		if steps > 100*maxHops {
 			return "leads through too many directories"
 		}
-		part := todo[0]
-		todo = todo[1:]
+		part := rest[0]
+		rest = rest[1:]
 		switch part {
 		case "", ".":
 			continue
@@ -81,7 +81,7 @@ func FollowLink(links map[string]string, name string) string {
 		if hops++; hops > maxHops {
 			return "leads in a circle, or through too many others"
 		}
-		todo = append(strings.Split(t, "/"), todo...)
+		rest = append(strings.Split(t, "/"), rest...)
 	}
 	return ""
 }

@@ -1,0 +1,121 @@
+// Package agent wires a machine's agent: where its files are, which binary is
+// the hook tools', how charms are unpacked and actions are checked. It owns no
+// behaviour. It reads no environment; package main gives it what it needs.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/scarab-ops/scarab/agent/machine"
+	"github.com/scarab-ops/scarab/agent/sandbox"
+	"github.com/scarab-ops/scarab/agent/unit/tools"
+	"github.com/scarab-ops/scarab/charm"
+	"github.com/scarab-ops/scarab/names"
+)
+
+// ServerVersion is what charms and controllers are told.
+const ServerVersion = "3.6.12"
+
+// Config is what the command line and the environment say.
+type Config struct {
+	Machine   string
+	DataDir   string
+	RunDir    string
+	LogDir    string
+	Path      string
+	Isolation string
+	LoginHome string
+}
+
+const (
+	// An idle agent stays small; a busy one may grow, and gives back soon.
+	memoryTarget = 40 << 20
+	gcPercent    = 40
+	maxActions   = 1 << 20
+)
+
+// RunMachine runs a machine's agent until ctx ends. It returns nil also when
+// the machine was taken down by order.
+func RunMachine(ctx context.Context, cfg Config) error {
+	debug.SetMemoryLimit(memoryTarget)
+	debug.SetGCPercent(gcPercent)
+	if err := sandbox.Harden(); err != nil {
+		return err
+	}
+	if !names.ValidMachine(cfg.Machine) {
+		return fmt.Errorf("cannot run agent: %q is no machine", cfg.Machine)
+	}
+	var toolNames []string
+	for _, t := range tools.All() {
+		toolNames = append(toolNames, t.Name)
+	}
+	m, err := machine.New(machine.Config{
+		Machine: names.Machine(cfg.Machine), DataDir: cfg.DataDir, RunDir: cfg.RunDir, LogDir: cfg.LogDir,
+		HookTool: filepath.Join(cfg.DataDir, "tools", "scarab-hooktool"), ToolNames: toolNames, Path: cfg.Path,
+		ServerVersion: ServerVersion, Isolation: cfg.Isolation, LoginHome: cfg.LoginHome,
+		Helper: []string{"/proc/self/exe", sandbox.HelperArg}, Unpack: unpack, CheckAction: checkAction,
+	})
+	if err != nil {
+		return err
+	}
+	err = m.Run(ctx)
+	if errors.Is(err, machine.ErrRemoved) || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// unpack puts a charm's archive in place of what is in dir.
+func unpack(archive, dir, stateDir string) error {
+	f, err := os.Open(archive)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	a, err := charm.OpenArchive(f, fi.Size(), charm.DefaultLimits())
+	if err != nil {
+		return err
+	}
+	return a.Deploy(dir, stateDir)
+}
+
+// checkAction validates parameters against the charm on disk and adds what the
+// schema has as defaults.
+func checkAction(charmDir, name string, params map[string]any) (map[string]any, error) {
+	root, err := os.OpenRoot(charmDir)
+	if err != nil {
+		return nil, errors.New("charm missing from disk")
+	}
+	defer func() { _ = root.Close() }()
+	f, err := root.Open("actions.yaml")
+	if err != nil {
+		return nil, errors.New("not defined")
+	}
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(io.LimitReader(f, maxActions+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxActions {
+		return nil, errors.New("actions.yaml is too large")
+	}
+	actions, err := charm.ParseActions(data)
+	if err != nil {
+		return nil, err
+	}
+	spec, ok := actions.Specs[name]
+	if !ok {
+		return nil, errors.New("not defined")
+	}
+	return spec.Prepare(params)
+}

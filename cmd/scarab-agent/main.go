@@ -1,0 +1,91 @@
+// Command scarab-agent runs on every machine, and on the host of a local
+// cloud:
+//
+//	scarab-agent machine   the agent of a machine and its units
+//	scarab-agent host      the supervisor of a local cloud's machines
+//	scarab-agent version
+//
+// Two more words are its own: under them the binary becomes a part of a
+// machine that is being made, or the helper that confines a hook.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/scarab-ops/scarab/agent/sandbox"
+	app "github.com/scarab-ops/scarab/app/agent"
+	"github.com/scarab-ops/scarab/container"
+	"github.com/scarab-ops/scarab/hostd"
+)
+
+// version is our own; what clients are told is another.
+const version = "0.1.0"
+
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
+
+func main() {
+	if container.IsInit(os.Args) {
+		container.InitMain()
+	}
+	if len(os.Args) > 1 && os.Args[1] == sandbox.HelperArg {
+		os.Exit(sandbox.HelperMain(os.Args[2:]))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "ERROR", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("cannot tell what to run: say machine, host or version")
+	}
+	switch args[0] {
+	case "machine":
+		return machine(ctx, args[1:])
+	case "host":
+		return host(ctx, args[1:])
+	case "version":
+		fmt.Println(version)
+		return nil
+	}
+	return fmt.Errorf("cannot run %q: say machine, host or version", args[0])
+}
+
+func machine(ctx context.Context, args []string) error {
+	f := flag.NewFlagSet("machine", flag.ContinueOnError)
+	cfg := app.Config{Path: os.Getenv("PATH")}
+	f.StringVar(&cfg.Machine, "machine", "0", "`id` of the machine")
+	f.StringVar(&cfg.DataDir, "data-dir", "/var/lib/scarab", "`directory` of agents, charms and tools")
+	f.StringVar(&cfg.RunDir, "run-dir", "/run/scarab-agent", "`directory` of hook tool sockets")
+	f.StringVar(&cfg.LogDir, "log-dir", "/var/log/scarab", "`directory` of logs")
+	f.StringVar(&cfg.LoginHome, "login-home", "/home/ubuntu", "home `directory` whose authorised keys are kept")
+	f.StringVar(&cfg.Isolation, "isolation", "container", "how the machine is held: container, rootless or process")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if cfg.Path == "" {
+		cfg.Path = defaultPath
+	}
+	return app.RunMachine(ctx, cfg)
+}
+
+func host(ctx context.Context, args []string) error {
+	f := flag.NewFlagSet("host", flag.ContinueOnError)
+	file := f.String("config", hostd.DefaultFile, "configuration `file` of the host")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	cfg, err := hostd.LoadConfig(*file)
+	if err != nil {
+		return err
+	}
+	return hostd.Run(ctx, cfg)
+}
