@@ -75,6 +75,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Strict-Transport-Security", "max-age=31536000")
 	rt, model, err := s.routes.Find(r)
+	s.deadline(w, rt)
 	if err != nil {
 		failFind(w, err)
 		return
@@ -105,6 +106,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.serveBasic(w, r, rt, model)
+}
+
+// deadline bounds the whole of a request that is no socket, also one that sends
+// its body, or takes its answer, a byte at a time. Sockets bound each frame.
+func (s *Server) deadline(w http.ResponseWriter, rt route.Route) {
+	var at time.Time
+	switch {
+	case rt.Policy.Socket:
+	case rt.Policy.Auth == route.Basic:
+		at = time.Now().Add(s.cfg.Limits.BodyTimeout)
+	default:
+		at = time.Now().Add(s.cfg.Limits.HeaderTimeout)
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(at) // a writer without deadlines has no network below it
+	_ = rc.SetWriteDeadline(at)
 }
 
 func failFind(w http.ResponseWriter, err error) {
@@ -153,10 +170,6 @@ func (s *Server) serveBasic(w http.ResponseWriter, r *http.Request, rt route.Rou
 	}
 	ctx, cancel := s.while(r.Context(), &id)
 	defer cancel()
-	if !rt.Policy.Socket {
-		deadline := time.Now().Add(s.cfg.Limits.BodyTimeout)
-		_ = http.NewResponseController(w).SetReadDeadline(deadline)
-	}
 	r.Body = http.MaxBytesReader(w, r.Body, rt.Policy.MaxBody)
 	tracked := &answer{ResponseWriter: w}
 	err = s.call(ctx, r, rt, &id, func(c facade.Call) error {
@@ -204,7 +217,7 @@ func (s *Server) stream(c facade.Call, w *answer, r *http.Request, rt route.Rout
 	}
 	defer func() { _ = ws.CloseNow() }()
 	ws.SetReadLimit(s.cfg.Limits.FrameBefore)
-	return rt.Stream(c, ws, r)
+	return rt.Stream(c, socket{ws}, r)
 }
 
 // serveLate accepts the socket first and says in its first frame whether the
@@ -235,7 +248,7 @@ func (s *Server) serveLate(w http.ResponseWriter, r *http.Request, rt route.Rout
 			if err := first(struct{}{}); err != nil {
 				return err
 			}
-			return rt.Stream(c, ws, r)
+			return rt.Stream(c, socket{ws}, r)
 		})
 	}
 	if err != nil && !begun {

@@ -180,7 +180,11 @@ func TestSlowClientsAreCut(t *testing.T) {
 	if _, err := io.WriteString(headers, "GET /api HTTP/1.1\r\nHost: x\r\nX-"); err != nil {
 		t.Fatal(err)
 	}
-	for name, c := range map[string]net.Conn{"no handshake": silent, "half a header": headers} {
+	body := b.rawTLS()
+	if _, err := io.WriteString(body, "POST /register HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]net.Conn{"no handshake": silent, "half a header": headers, "half a body": body} {
 		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
 		if _, err := io.Copy(io.Discard, c); isTimeout(err) {
 			t.Errorf("%s: still open", name)

@@ -55,6 +55,7 @@ func Root(s *session.Session) *cobra.Command {
 		},
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetOut(s.Stdout)
 	root.SetErr(s.Stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
@@ -70,6 +71,7 @@ func Root(s *session.Session) *cobra.Command {
 		root.AddCommand(list...)
 	}
 	root.SetHelpCommand(helpCommand(s, root))
+	root.InitDefaultHelpCmd()
 	return root
 }
 

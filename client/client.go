@@ -46,6 +46,9 @@ func NewSecret(text string) Secret { return Secret{text} }
 // Reveal returns the text.
 func (s Secret) Reveal() string { return s.text }
 
+// Empty tells whether there is none.
+func (s Secret) Empty() bool { return s.text == "" }
+
 const redacted = "<secret>"
 
 func (Secret) String() string               { return redacted }

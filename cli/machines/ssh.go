@@ -52,8 +52,12 @@ trusted; a machine that shows another key is refused.`,
 		if tty := f.pty; tty == "true" || (tty == "" && len(args) > 1 && s.Term().StdinIsTerminal() && s.Term().StdoutIsTerminal()) {
 			argv = append(argv, "-t")
 		}
+		command := args[1:]
+		if len(command) > 0 && command[0] == "--" {
+			command = command[1:]
+		}
 		argv = append(argv, "-l", t.user, "--", t.address)
-		return r.run(ctx, "ssh", append(argv, args[1:]...))
+		return r.run(ctx, "ssh", append(argv, command...))
 	})
 	f.register(c)
 	c.Flags().StringVar(&f.pty, "pty", "", "Ask for a terminal on the other side (true or false)")

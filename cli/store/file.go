@@ -64,16 +64,20 @@ func (s *Store) load(name string) (*yaml.Node, error) {
 	} else if len(data) < 32 && s.hasBackup(name) && s.prefixOfBackup(name, data) {
 		return nil, s.broken(name, 0, "the end of the file is missing")
 	}
-	return s.parse(name, body)
+	return s.parse(name, body, bytes.Count(data[:len(data)-len(body)], []byte("\n")))
 }
 
-func (s *Store) parse(name string, body []byte) (*yaml.Node, error) {
+// parse reads the text of a file that begins after skipped lines.
+func (s *Store) parse(name string, body []byte, skipped int) (*yaml.Node, error) {
 	if i := bytes.IndexByte(body, 0); i >= 0 {
-		return nil, s.broken(name, 1+bytes.Count(body[:i], []byte("\n")), "it holds NUL bytes, as after a crash of the disk or the machine")
+		return nil, s.broken(name, skipped+1+bytes.Count(body[:i], []byte("\n")), "it holds NUL bytes, as after a crash of the disk or the machine")
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(body, &doc); err != nil {
 		line, reason := yamlPosition(err)
+		if line > 0 {
+			line += skipped
+		}
 		return nil, s.broken(name, line, reason)
 	}
 	if doc.Kind == 0 || len(doc.Content) == 0 {

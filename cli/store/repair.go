@@ -76,7 +76,7 @@ func (s *Store) restore(name string, now time.Time) (Repaired, error) {
 	if m := header.Find(data); m != nil {
 		body = data[len(m):]
 	}
-	if _, err := s.parse(name, body); err != nil {
+	if _, err := s.parse(name, body, 0); err != nil {
 		return Repaired{}, fmt.Errorf("cannot repair %s: its copy is broken too; move both away and log in again", name)
 	}
 	path := filepath.Join(s.dir, name)

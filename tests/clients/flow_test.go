@@ -125,7 +125,7 @@ func TestLogin(t *testing.T) {
 	}
 	wants(t, w.admin.Versions, map[string]int{"cloud": 7, "controller": 12, "modelManager": 9, "pinger": 1, "userManager": 3})
 	wants(t, w.modelRPC.Versions, map[string]int{
-		"action": 7, "allWatcher": 3, "annotations": 2, "application": 19, "charms": 7, "client": 8,
+		"action": 7, "allWatcher": 3, "annotations": 2, "application": 22, "charms": 7, "client": 8,
 		"machineManager": 9, "modelConfig": 3, "pinger": 1,
 	})
 	if w.modelRPC.Info.User.ModelAccess != "admin" {
@@ -346,11 +346,10 @@ func (w *world) remove(t *testing.T, seen *seen, a agents) {
 	if err := a.machine.Machine().RemoveUnit(ctx, "web/0"); err != nil {
 		t.Fatalf("the machine cannot remove the unit: %v", err)
 	}
-	for _, gone := range [][2]string{{"unit", "web/0"}, {"application", "web"}, {"annotation", "application-web"}} {
+	// The machine goes with its last unit: the cloud is told to stop it.
+	for _, gone := range [][2]string{{"unit", "web/0"}, {"application", "web"}, {"machine", "0"}, {"annotation", "application-web"}} {
 		seen.until(gone[0]+" "+gone[1]+" removed", func() bool { return seen.removed(gone[0], gone[1]) })
 	}
-	// The machine goes with its last unit: the cloud is told to stop it.
-	seen.until("the machine removed", func() bool { return seen.removed("machine", "0") })
 	if _, there := w.Cloud.Spec(string(w.uuid) + "/0"); there {
 		t.Error("the machine's record is gone but the cloud still has it")
 	}

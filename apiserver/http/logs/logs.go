@@ -15,8 +15,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"github.com/scarab-ops/scarab/apiserver/facade"
 	"github.com/scarab-ops/scarab/apiserver/http/route"
 	"github.com/scarab-ops/scarab/authz"
@@ -62,18 +60,15 @@ type line struct {
 	Labels   []string `json:"lab"` // null when there are none
 }
 
-// writeTimeout cuts a follower that does not read.
-const writeTimeout = 30 * time.Second
-
 // again is how often a follower's right to follow is asked anew.
 const again = 2 * time.Second
 
-func (cfg Config) follow(c facade.Call, ws *websocket.Conn, r *http.Request) error {
+func (cfg Config) follow(c facade.Call, ws route.Socket, r *http.Request) error {
 	f, err := filter(r.URL.Query())
 	if err != nil {
 		return writeError(c, ws, err)
 	}
-	ctx, cancel := context.WithTimeout(ws.CloseRead(c), cfg.MaxDuration)
+	ctx, cancel := context.WithTimeout(ws.Listen(c), cfg.MaxDuration)
 	defer cancel()
 	stop := watchRight(ctx, c, cancel)
 	defer stop()
@@ -86,7 +81,7 @@ func (cfg Config) follow(c facade.Call, ws *websocket.Conn, r *http.Request) err
 		if err != nil {
 			return err
 		}
-		return write(ctx, ws, append(raw, '\n'))
+		return ws.Write(ctx, append(raw, '\n'))
 	})
 }
 
@@ -115,18 +110,12 @@ func watchRight(ctx context.Context, c facade.Call, cancel context.CancelFunc) (
 	return func() { close(quit); <-done }
 }
 
-func write(ctx context.Context, ws *websocket.Conn, p []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	return ws.Write(ctx, websocket.MessageText, p)
-}
-
-func writeError(ctx context.Context, ws *websocket.Conn, err error) error {
+func writeError(ctx context.Context, ws route.Socket, err error) error {
 	raw, merr := json.Marshal(map[string]any{"error": facade.ToWire(err)})
 	if merr != nil {
 		return merr
 	}
-	return write(ctx, ws, append(raw, '\n'))
+	return ws.Write(ctx, append(raw, '\n'))
 }
 
 // maxPatterns bounds each list of a filter.
@@ -187,16 +176,16 @@ func bad(key, value string) error {
 }
 
 // sink takes lines from an agent until it leaves.
-func (cfg Config) sink(c facade.Call, ws *websocket.Conn, _ *http.Request) error {
+func (cfg Config) sink(c facade.Call, ws route.Socket, _ *http.Request) error {
 	self := c.Caller.Tag().String()
 	for {
-		_, raw, err := ws.Read(c)
+		raw, err := ws.Read(c)
 		if err != nil {
 			return nil // it left
 		}
 		var rec agentapi.LogRecord
 		if err := json.Unmarshal(raw, &rec); err != nil {
-			_ = ws.Close(websocket.StatusPolicyViolation, "bad record")
+			ws.Refuse("bad record")
 			return nil
 		}
 		level, err := logstore.ParseLevel(rec.Level)

@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"github.com/scarab-ops/scarab/apiserver/facade"
-	"github.com/scarab-ops/scarab/wire"
 )
 
 // An Error is an error with a wire code, for routes.
@@ -47,7 +46,7 @@ func Status(code string) int {
 // Fail answers with the generic form of an error.
 func Fail(w http.ResponseWriter, err error) {
 	we := facade.ToWire(err)
-	JSON(w, status(w, we), map[string]any{"error": we})
+	JSON(w, status(w, we.Code), map[string]any{"error": we})
 }
 
 // FailCharm answers with the form that charm routes have.
@@ -57,11 +56,11 @@ func FailCharm(w http.ResponseWriter, err error) {
 	if len(we.Info) > 0 {
 		body["error-info"] = we.Info
 	}
-	JSON(w, status(w, we), body)
+	JSON(w, status(w, we.Code), body)
 }
 
-func status(w http.ResponseWriter, e *wire.Error) int {
-	s := Status(e.Code)
+func status(w http.ResponseWriter, code string) int {
+	s := Status(code)
 	if s == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="juju"`)
 	}

@@ -5,13 +5,12 @@
 package route
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
-
-	"github.com/coder/websocket"
 
 	"github.com/scarab-ops/scarab/apiserver/facade"
 	"github.com/scarab-ops/scarab/authz"
@@ -31,6 +30,18 @@ const (
 	// with their certificate too.
 	Basic Auth = "basic"
 )
+
+// A Socket is an upgraded connection. Frames are text.
+type Socket interface {
+	Read(ctx context.Context) ([]byte, error)
+	// Write sends one frame; a peer that does not take it in time is cut.
+	Write(ctx context.Context, p []byte) error
+	// Listen is for sockets that are only written to: the context it returns
+	// ends when the peer leaves.
+	Listen(ctx context.Context) context.Context
+	// Refuse closes the socket and says that the peer broke the rules.
+	Refuse(why string)
+}
 
 // A Policy is what must be declared for each route.
 type Policy struct {
@@ -59,7 +70,7 @@ type Route struct {
 	// written as the answer if nothing was written yet.
 	Serve func(c facade.Call, w http.ResponseWriter, r *http.Request) error
 	// Stream serves sockets of policy Basic. The socket is closed after it.
-	Stream func(c facade.Call, ws *websocket.Conn, r *http.Request) error
+	Stream func(c facade.Call, ws Socket, r *http.Request) error
 	// Fail writes errors; nil means the generic form.
 	Fail func(w http.ResponseWriter, err error)
 }
