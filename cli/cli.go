@@ -5,6 +5,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,6 +16,7 @@ import (
 	"github.com/scarab-ops/scarab/cli/machines"
 	"github.com/scarab-ops/scarab/cli/models"
 	"github.com/scarab-ops/scarab/cli/observe"
+	"github.com/scarab-ops/scarab/cli/output"
 	"github.com/scarab-ops/scarab/cli/session"
 	"github.com/scarab-ops/scarab/cli/tasks"
 )
@@ -85,16 +88,20 @@ func unknown(root *cobra.Command, name string) error {
 
 func versionCommand(s *session.Session) *cobra.Command {
 	var all bool
-	c := s.Command(session.Spec{Use: "version", Short: "Show the version of the client", Group: "other", Example: "scarab version\nscarab version --all"},
+	var format *output.Format
+	c := s.Command(session.Spec{Use: "version", Short: "Show the version of the client", Group: "other", Example: "scarab version\nscarab version --all --format json"},
 		func(context.Context, []string) error {
-			v := s.Version()
-			if all {
-				fmt.Fprintf(s.Stdout, "version: %s\nscarab: %s\n", v.Juju, v.Scarab)
-				return nil
+			doc := struct {
+				Version string `yaml:"version" json:"version"`
+				Scarab  string `yaml:"scarab" json:"scarab"`
+				Go      string `yaml:"go" json:"go"`
+			}{s.Version().Juju + "-ubuntu-" + runtime.GOARCH, s.Version().Scarab, runtime.Version()}
+			if !all {
+				return format.Write(s.Stdout.Raw(), doc.Version, func(w io.Writer) error { _, err := fmt.Fprintln(w, doc.Version); return err })
 			}
-			fmt.Fprintln(s.Stdout, v.Juju)
-			return nil
+			return format.Write(s.Stdout.Raw(), doc, func(w io.Writer) error { return output.YAML(w, doc) })
 		})
+	format = session.Format(c, "smart", "yaml", "json")
 	c.Flags().BoolVar(&all, "all", false, "Show the version of the product too")
 	return c
 }

@@ -42,7 +42,7 @@ func Process(p Parts) int {
 	return Main(ctx, session.Config{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Now: time.Now, Store: st,
 		Dial:     connect.New(connect.Config{Version: p.Version.Juju, Command: command}),
-		Terminal: NewTerminal(os.Stdin, os.Stdout, os.Stderr), Programs: NewPrograms(os.Stdin, os.Stdout, os.Stderr),
+		Terminal: NewTerminal(ctx, os.Stdin, os.Stdout, os.Stderr), Programs: NewPrograms(os.Stdin, os.Stdout, os.Stderr),
 		Version: p.Version, Bootstrap: p.Bootstrap, Images: p.Images,
 	}, os.Args[1:])
 }

@@ -15,13 +15,34 @@ import (
 
 // Terminal is the terminal of the process.
 type Terminal struct {
+	ctx          context.Context // of the process: questions end with it
 	in, out, err *os.File
 	lines        *bufio.Reader
 }
 
-// NewTerminal returns the terminal over the process's streams.
-func NewTerminal(in, out, err *os.File) *Terminal {
-	return &Terminal{in: in, out: out, err: err, lines: bufio.NewReader(in)}
+// NewTerminal returns the terminal over the process's streams. Questions end when ctx does.
+func NewTerminal(ctx context.Context, in, out, err *os.File) *Terminal {
+	return &Terminal{ctx: ctx, in: in, out: out, err: err, lines: bufio.NewReader(in)}
+}
+
+// answer waits for an answer or for the end of the process. A read from a terminal cannot be called off: its goroutine
+// stays behind and ends with the process, which is what follows.
+func (t *Terminal) answer(read func() (string, error)) (string, error) {
+	type result struct {
+		text string
+		err  error
+	}
+	got := make(chan result, 1)
+	go func() {
+		text, err := read()
+		got <- result{text, err}
+	}()
+	select {
+	case r := <-got:
+		return r.text, r.err
+	case <-t.ctx.Done():
+		return "", t.ctx.Err()
+	}
 }
 
 // StdinIsTerminal implements session.Terminal.
@@ -47,7 +68,7 @@ func (t *Terminal) ReadLine(prompt string) (string, error) {
 	if _, err := io.WriteString(t.err, prompt); err != nil {
 		return "", err
 	}
-	line, err := t.lines.ReadString('\n')
+	line, err := t.answer(func() (string, error) { return t.lines.ReadString('\n') })
 	if err != nil && (line == "" || !errors.Is(err, io.EOF)) {
 		return "", err
 	}
@@ -62,11 +83,21 @@ func (t *Terminal) ReadPassword(prompt string) (string, error) {
 	if _, err := io.WriteString(t.err, prompt); err != nil {
 		return "", err
 	}
-	p, err := term.ReadPassword(int(t.in.Fd()))
+	before, err := term.GetState(int(t.in.Fd()))
+	if err != nil {
+		return "", err
+	}
+	p, err := t.answer(func() (string, error) {
+		p, err := term.ReadPassword(int(t.in.Fd()))
+		return string(p), err
+	})
+	if t.ctx.Err() != nil {
+		err = errors.Join(err, term.Restore(int(t.in.Fd()), before)) // the echo is back even after an interrupt
+	}
 	if _, werr := io.WriteString(t.err, "\n"); err == nil {
 		err = werr
 	}
-	return string(p), err
+	return p, err
 }
 
 // Programs starts other programs on the terminal of the process.

@@ -120,8 +120,8 @@ func (c *cgroups) handDown(dir string) error {
 }
 
 // create makes the groups of one machine with its limits. In the version 2
-// tree the limits sit on the machine's folder, which stays root's; below it
-// "machine" belongs to the machine and "exec" takes processes sent in later.
+// tree the limits sit on the machine's folder, which stays root's; "machine"
+// below it belongs to the machine.
 func (c *cgroups) create(id string, l Limits, idBase int) error {
 	if l.Pids == 0 {
 		l.Pids = DefaultPids
@@ -136,11 +136,13 @@ func (c *cgroups) create(id string, l Limits, idBase int) error {
 	if err := c.limitV2(c.v2dir(id), l); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.v2dir(id, "exec"), 0o755); err != nil {
-		return fmt.Errorf("cannot make control groups: %w", err)
-	}
+	return give(own, idBase)
+}
+
+// give lets the machine's root manage a group of its own tree.
+func give(dir string, idBase int) error {
 	for _, name := range []string{"", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"} {
-		if err := os.Chown(filepath.Join(own, name), idBase, idBase); err != nil {
+		if err := os.Chown(filepath.Join(dir, name), idBase, idBase); err != nil {
 			return fmt.Errorf("cannot give a control group to the machine: %w", err)
 		}
 	}
@@ -215,6 +217,20 @@ func (c *cgroups) open(id, leaf string) (int, error) {
 		return -1, fmt.Errorf("cannot open a control group: %w", err)
 	}
 	return fd, nil
+}
+
+// openExec gives the group for processes sent in later. It lies in the
+// machine's own tree, so that the init inside may move them to a session. It
+// is made when needed: the init may tidy it away.
+func (c *cgroups) openExec(id string, idBase int) (int, error) {
+	dir := c.v2dir(id, "machine", "exec")
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return -1, fmt.Errorf("cannot make a control group: %w", err)
+	}
+	if err := give(dir, idBase); err != nil {
+		return -1, err
+	}
+	return c.open(id, "machine/exec")
 }
 
 // killAll ends what still runs in a machine's version 2 group.

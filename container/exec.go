@@ -57,7 +57,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, argv []string, in io.Read
 // the machine's version 2 group and waits for release, that is for its
 // limits, before it goes in.
 func (r *Runtime) enterCommand(ctx context.Context, m *Machine, argv []string) (*exec.Cmd, func(bool) error, error) {
-	group, err := r.groups.open(m.ID, "exec")
+	group, err := r.groups.openExec(m.ID, m.IDBase)
 	if err != nil {
 		return nil, nil, err
 	}

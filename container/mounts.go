@@ -69,15 +69,19 @@ func mountKernel() error {
 			return fmt.Errorf("cannot show /dev/%s: %w", name, err)
 		}
 	}
-	for _, m := range []struct{ kind, target, options string }{
-		{"devpts", "dev/pts", "newinstance,ptmxmode=0666,mode=0620,gid=5"},
-		{"tmpfs", "dev/shm", "mode=1777,size=1g"},
-		{"mqueue", "dev/mqueue", ""},
+	for _, m := range []struct {
+		kind, target string
+		flags        uintptr
+		options      string
+	}{
+		{"devpts", "dev/pts", unix.MS_NOSUID | unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"}, // terminals are devices
+		{"tmpfs", "dev/shm", quiet, "mode=1777,size=1g"},
+		{"mqueue", "dev/mqueue", quiet, ""},
 	} {
 		if err := os.Mkdir(m.target, 0o755); err != nil {
 			return fmt.Errorf("cannot make /%s: %w", m.target, err)
 		}
-		if err := unix.Mount(m.kind, m.target, m.kind, quiet, m.options); err != nil && m.kind != "mqueue" {
+		if err := unix.Mount(m.kind, m.target, m.kind, m.flags, m.options); err != nil && m.kind != "mqueue" {
 			return fmt.Errorf("cannot mount /%s: %w", m.target, err)
 		}
 	}

@@ -246,9 +246,9 @@ func TestMachineOnTheWire(t *testing.T) {
 	for script, want := range map[string]string{
 		"systemctl is-active scarab-machine.service": "active", "cat /etc/x": "x", "stat -c %a:%u /etc/x": "600:0",
 		"systemctl is-system-running": "running", "su ubuntu -c 'sudo -n id -u'": "0", "wc -c < /etc/machine-id": "33",
-		"systemctl is-active ssh": "active", "ls /etc/ssh/ssh_host_ed25519_key": "/etc/ssh/ssh_host_ed25519_key",
+		"systemctl is-active ssh": "active", "python3 -c 'import pty; pty.openpty(); print(1)'": "1", "ls /etc/ssh/ssh_host_ed25519_key": "/etc/ssh/ssh_host_ed25519_key",
 	} {
-		out, code, err := c.Exec(ctx, inst.ID, []string{"/bin/sh", "-c", script})
+		out, code, err := c.Exec(ctx, inst.ID, []string{"timeout", "20", "/bin/sh", "-c", script})
 		if err != nil || strings.TrimSpace(out) != want {
 			t.Errorf("%s: %q, %d, %v", script, out, code, err)
 		}

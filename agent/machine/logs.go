@@ -26,6 +26,7 @@ type logs struct {
 	machine string // tag
 	queue   chan agentapi.LogRecord
 	dropped atomic.Int64
+	levels  atomic.Pointer[levels]
 
 	mu   sync.Mutex
 	path string
@@ -35,6 +36,7 @@ type logs struct {
 
 func newLogs(path, machine string) (*logs, error) {
 	l := &logs{machine: machine, path: path, queue: make(chan agentapi.LogRecord, maxQueue)}
+	l.configure("")
 	if err := l.open(); err != nil {
 		return nil, fmt.Errorf("cannot open log: %w", err)
 	}
@@ -60,7 +62,16 @@ func (l *logs) of(entity string) func(level, module, message string) {
 	return func(level, module, message string) { l.add(entity, level, module, message) }
 }
 
+// configure sets what is kept from now on.
+func (l *logs) configure(text string) {
+	lv := parseLevels(text)
+	l.levels.Store(&lv)
+}
+
 func (l *logs) add(entity, level, module, message string) {
+	if !l.levels.Load().keep(module, level) {
+		return
+	}
 	if len(message) > maxMessage {
 		message = message[:maxMessage] + " (cut)"
 	}

@@ -51,10 +51,23 @@ type Config struct {
 	Isolation     string // container, rootless, process
 	LoginHome     string // home of the login user
 	Helper        []string
+	Cgroup        string // for hooks, below the agent's own; empty without
 	Unpack        func(archive, dir, stateDir string) error
 	CheckAction   func(charmDir, name string, params map[string]any) (map[string]any, error)
 	// Reboot reboots the machine; nil where that cannot be.
 	Reboot func() error
+	// Fault, RetryMin, RetryMax and Lead are for tests of the unit agents, as in
+	// unit.Config; zero is what real agents have.
+	Fault                    func(u names.Unit, point string)
+	RetryMin, RetryMax, Lead time.Duration
+}
+
+// fault is a unit's hook for faults, nil where there is none.
+func (c *Config) fault(u names.Unit) func(string) {
+	if c.Fault == nil {
+		return nil
+	}
+	return func(point string) { c.Fault(u, point) }
 }
 
 // Machine is a machine's agent.
@@ -99,11 +112,7 @@ func New(cfg Config) (*Machine, error) {
 	if err := sandbox.PrepareHide(m.agentsDir()); err != nil {
 		m.logf("WARNING", "hooks of root charms can see the agents' files: %v", err)
 	}
-	group := sandbox.FindCgroup()
-	if group != "" {
-		group = filepath.Join(group, "hooks")
-	}
-	if m.box, err = sandbox.New(sandbox.Config{Helper: cfg.Helper, Cgroup: group}); err != nil {
+	if m.box, err = sandbox.New(sandbox.Config{Helper: cfg.Helper, Cgroup: cfg.Cgroup}); err != nil {
 		m.logf("WARNING", "hooks run without cgroups: %v", err)
 		m.box, err = sandbox.New(sandbox.Config{Helper: cfg.Helper})
 	}
@@ -120,6 +129,7 @@ func (m *Machine) logf(level, format string, v ...any) {
 func (m *Machine) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer m.logs.close()
+	defer m.box.Close()
 	defer m.link.close()
 	defer m.wg.Wait()
 	defer cancel()
@@ -176,6 +186,9 @@ func (m *Machine) apply(ctx context.Context, w agentapi.MachineWant) error {
 		return errors.New("the controller's answer is empty")
 	}
 	m.link.remember(w.APIAddresses)
+	if w.LoggingConfig != "" {
+		m.logs.configure(w.LoggingConfig)
+	}
 	if len(w.AuthorizedKeys) > 0 {
 		m.keys.Store(&w.AuthorizedKeys)
 		m.restoreKeys()

@@ -32,7 +32,22 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "these tests need root")
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "scm")
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("SCARAB_TEST_TOOL", filepath.Join(dir, "hooktool")))
+	}
+	if err == nil {
+		build := exec.Command("go", "build", "-o", os.Getenv("SCARAB_TEST_TOOL"), "../../cmd/scarab-hooktool")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		err = build.Run()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 func unpack(archive, dir, state string) error {
@@ -70,9 +85,10 @@ func newBench(t *testing.T, script string) *bench {
 	}
 	b := &bench{t: t, s: s, cfg: Config{
 		Machine: "0", DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"), LogDir: filepath.Join(dir, "log"),
-		HookTool: filepath.Join(dir, "hooktool"), Path: "/usr/bin:/bin", ServerVersion: "3.6.12", Isolation: "container",
+		HookTool: os.Getenv("SCARAB_TEST_TOOL"), Path: "/usr/bin:/bin", ServerVersion: "3.6.12", Isolation: "container",
 		LoginHome: filepath.Join(dir, "home"), Helper: []string{"/proc/self/exe", sandbox.HelperArg}, Unpack: unpack,
 		CheckAction: func(_, _ string, p map[string]any) (map[string]any, error) { return p, nil },
+		Cgroup:      filepath.Join(sandbox.FindCgroup(), filepath.Base(dir)),
 	}}
 	for _, tool := range tools.All() {
 		b.cfg.ToolNames = append(b.cfg.ToolNames, tool.Name)
@@ -83,11 +99,6 @@ func newBench(t *testing.T, script string) *bench {
 		"api-addresses": []string{s.addr}, "token": "machine-token",
 	})
 	err = errors.Join(err, os.Chmod(dir, 0o755), os.MkdirAll(filepath.Dir(b.conf), 0o755), os.MkdirAll(b.cfg.LoginHome, 0o755), os.WriteFile(b.conf, data, 0o600))
-	build := exec.Command("go", "build", "-o", b.cfg.HookTool, "../../cmd/scarab-hooktool")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, berr := build.CombinedOutput(); berr != nil {
-		t.Fatalf("%v: %s", berr, out)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +137,7 @@ func (b *bench) readConf() conf {
 func TestMachineAndUnit(t *testing.T) {
 	b := newBench(t, `echo "hello from $JUJU_HOOK_NAME"; [ $JUJU_HOOK_NAME != start ] || status-set active up`)
 	b.s.machine.Units = []agentapi.MachineUnit{{Unit: "app/0", Life: "alive"}}
+	b.s.machine.LoggingConfig = "<root>=INFO;unit=DEBUG"
 	b.s.machine.AuthorizedKeys = []string{"ssh-ed25519 AAAA user"}
 	b.s.machine.Tasks = []agentapi.Task{{ID: "3", Name: "juju-exec", Params: map[string]any{"command": "echo on $((1+1)); exit 3"}}}
 	b.start()

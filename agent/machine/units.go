@@ -87,6 +87,7 @@ func (m *Machine) runUnit(ctx context.Context, u agentapi.MachineUnit) (dead boo
 		Version: m.cfg.ServerVersion, BootID: m.bootID, User: account, Controller: api, Tasks: api, Live: api,
 		Unpack: m.cfg.Unpack, CheckAction: m.cfg.CheckAction, Box: m.box, Lock: m.locks.take,
 		Log: m.logs.of(name.Tag().String()), Reboot: m.cfg.Reboot,
+		Fault: m.cfg.fault(name), RetryMin: m.cfg.RetryMin, RetryMax: m.cfg.RetryMax, Lead: m.cfg.Lead,
 	})
 	if err := agent.Run(ctx); err != nil {
 		return false, err

@@ -20,20 +20,25 @@ func FindCgroup() string {
 	if err != nil {
 		return ""
 	}
-	mount, root := "", ""
-	for _, line := range strings.Split(string(mounts), "\n") {
-		pre, post, ok := strings.Cut(line, " - ")
-		if f := strings.Fields(pre); ok && strings.HasPrefix(post, "cgroup2 ") && len(f) > 4 {
-			root, mount = f[3], f[4]
-		}
-	}
 	own, err := os.ReadFile("/proc/self/cgroup")
-	if mount == "" || err != nil {
+	if err != nil {
 		return ""
 	}
+	path := ""
 	for _, line := range strings.Split(string(own), "\n") {
 		if p, ok := strings.CutPrefix(line, "0::"); ok {
-			dir := filepath.Join(mount, strings.TrimPrefix(p, strings.TrimSuffix(root, "/")))
+			path = p
+		}
+	}
+	for _, line := range strings.Split(string(mounts), "\n") {
+		pre, post, ok := strings.Cut(line, " - ")
+		f := strings.Fields(pre)
+		if !ok || path == "" || len(f) < 5 || !strings.HasPrefix(post, "cgroup2 ") {
+			continue
+		}
+		// A mount may show a part of the tree that we are not in.
+		if root := strings.TrimSuffix(f[3], "/"); root == "" || path == root || strings.HasPrefix(path, root+"/") {
+			dir := filepath.Join(f[4], strings.TrimPrefix(path, root))
 			if syscall.Access(dir, 2) == nil {
 				return dir
 			}
@@ -108,6 +113,14 @@ func (b *Box) group(s Spec) (*group, error) {
 	}
 	g.fd = fd
 	return g, nil
+}
+
+// take moves a process into the group.
+func (g *group) take(pid int) error {
+	if err := os.WriteFile(filepath.Join(g.dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
+		return fmt.Errorf("cannot join cgroup: %w", err)
+	}
+	return nil
 }
 
 // close moves what still runs (a daemon that the program started on purpose)

@@ -27,8 +27,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -90,6 +92,7 @@ type Config struct {
 type Box struct {
 	cfg   Config
 	hides bool
+	moves atomic.Bool // helpers are moved into their cgroup, not born there
 }
 
 // New prepares the cgroup tree, ends what an earlier agent left running in it,
@@ -106,6 +109,13 @@ func New(cfg Config) (*Box, error) {
 	b := &Box{cfg: cfg}
 	b.hides = b.probe()
 	return b, nil
+}
+
+// Close removes the cgroup tree; what still runs in it keeps its part.
+func (b *Box) Close() {
+	if b.cfg.Cgroup != "" {
+		_ = os.Remove(b.cfg.Cgroup) // refused while it is in use
+	}
 }
 
 // Hides reports whether directories can be hidden from a run.
@@ -149,23 +159,60 @@ func (b *Box) Run(ctx context.Context, s Spec) (Result, error) {
 	return e.r, e.err
 }
 
-func (b *Box) run(ctx context.Context, s Spec, g *group, spec []byte) (Result, error) {
+// begin starts the helper in its control group. The kernel can do so at birth;
+// where a machine's filter forbids that call, the helper is moved before it
+// gets its orders, so that nothing of the program ever runs outside.
+func (b *Box) begin(s Spec, g *group, spec []byte) (*exec.Cmd, error) {
+	if g.fd >= 0 && !b.moves.Load() {
+		cmd := b.helper(s)
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, g.fd
+		cmd.Stdin = bytes.NewReader(spec)
+		err := cmd.Start()
+		if !errors.Is(err, syscall.ENOSYS) {
+			return cmd, err
+		}
+		b.moves.Store(true)
+	}
+	cmd := b.helper(s)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	if g.fd >= 0 {
+		err = g.take(cmd.Process.Pid)
+	}
+	if err == nil {
+		_, err = in.Write(spec)
+	}
+	if err = errors.Join(err, in.Close()); err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		return nil, err
+	}
+	return cmd, nil
+}
+
+func (b *Box) helper(s Spec) *exec.Cmd {
 	cmd := exec.Command(b.cfg.Helper[0], b.cfg.Helper[1:]...)
 	cmd.Env, cmd.Dir = []string{}, "/"
-	cmd.Stdin = bytes.NewReader(spec)
 	cmd.Stdout, cmd.Stderr = s.Stdout, s.Stderr
 	cmd.WaitDelay = time.Second // of background processes that keep the pipes
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
-	if g.fd >= 0 {
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, g.fd
-	}
-	if err := cmd.Start(); err != nil {
+	return cmd
+}
+
+func (b *Box) run(ctx context.Context, s Spec, g *group, spec []byte) (Result, error) {
+	cmd, err := b.begin(s, g, spec)
+	if err != nil {
 		return Result{}, fmt.Errorf("cannot start helper: %w", err)
 	}
 	g.leader = cmd.Process.Pid
 	over, limit := make(chan struct{}), make(chan string, 1)
 	go func() { limit <- b.watchdog(ctx, over, s.Limits, g) }()
-	err := cmd.Wait()
+	err = cmd.Wait()
 	close(over)
 	r := Result{Limit: <-limit, Stopped: ctx.Err() != nil}
 	if r.Limit != "" || r.Stopped {

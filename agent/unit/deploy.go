@@ -61,7 +61,12 @@ func (a *Agent) deployCharm(ctx context.Context, e journal.Entry) error {
 	if a.cfg.User.UID == 0 {
 		return nil
 	}
-	return own(a.charmDir(), a.cfg.User)
+	// Units whose charms do not run as root are kept from each other by
+	// ownership, wherever their processes run.
+	if err := own(a.charmDir(), a.cfg.User); err != nil {
+		return err
+	}
+	return os.Chmod(a.charmDir(), 0o700)
 }
 
 // fetch downloads an archive and believes it only by its digest.

@@ -24,6 +24,9 @@ import (
 // order to stop: a machine that goes down signals both at once.
 const stopGrace = 2 * time.Second
 
+// defaultPids bounds the processes of a hook where the model does not.
+const defaultPids = 4096
+
 // outcome is how a script ended.
 type outcome struct {
 	ok          bool
@@ -230,6 +233,9 @@ func (a *Agent) execute(ctx context.Context, s *tools.Session, op decide.Op, ser
 		DepartingUnit: op.DepartingUnit, Departed: op.Step == decide.Departed,
 	}
 	limits := sandbox.Limits{Memory: a.want.HookMemory, Pids: a.want.HookPids, Time: a.want.HookTimeout}
+	if limits.Pids <= 0 {
+		limits.Pids = defaultPids
+	}
 	if s.Task != nil {
 		facts.Action, facts.TaskID = s.Task.Name, s.Task.ID
 		if t := op.Task.Timeout; t > 0 && (limits.Time == 0 || t < limits.Time) {

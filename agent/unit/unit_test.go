@@ -366,6 +366,46 @@ esac`, func(c *Config) {
 	}
 }
 
+// TestHostileHooks: output without end is cut, and a hook that takes too much
+// is ended at its limit while the agent goes on.
+func TestHostileHooks(t *testing.T) {
+	b := newBench(t, `
+case $JUJU_HOOK_NAME in
+install) head -c 500000000 /dev/zero | tr '\\0' x; head -c 100000000 /dev/zero >&2;;
+leader-elected) f() { f | f & }; f; wait; sleep 300;;
+config-changed) x=$(head -c 400000000 /dev/zero | tr '\0' x); sleep 300;;
+esac`, nil)
+	b.f.edit(func(f *fake) { f.want.HookPids, f.want.HookMemory, f.want.RetryHooks = 150, 200<<20, false })
+	failed := func(hook string) func(*fake) bool {
+		return func(f *fake) bool { return slices.Contains(f.statuses, `agent error hook failed: "`+hook+`"`) }
+	}
+	b.until(failed("leader-elected"))
+	if !logged("output cut")(b.f) || !logged("ended at its pids limit")(b.f) {
+		t.Error("the flood was not cut, or the fork bomb not ended at its limit")
+	}
+	b.f.edit(func(f *fake) { f.want.Resolved = "no-hooks" })
+	b.until(failed("config-changed"))
+	if !logged("ended at its memory limit")(b.f) {
+		t.Error("the allocation was not ended at its limit")
+	}
+	b.f.edit(func(f *fake) { f.want.Resolved = "no-hooks" })
+	b.until(ran("install", "leader-elected", "config-changed", "start"))
+}
+
+// TestUpdateStatusAndLeadership: the timer goes off, and leadership that comes
+// and goes is seen without a restart.
+func TestUpdateStatusAndLeadership(t *testing.T) {
+	b := newBench(t, `echo "ran $JUJU_HOOK_NAME"`, nil)
+	b.f.edit(func(f *fake) { f.leader = false; f.want.UpdateStatusInterval = 100 * time.Millisecond })
+	b.until(logged("ran update-status"))
+	b.f.edit(func(f *fake) { f.leader = true })
+	b.until(logged("ran leader-elected"))
+	got := b.f.hooks()
+	if len(got) < 4 || (got[1] != "leader-settings-changed" && got[1] != "leader-elected") {
+		t.Errorf("hooks %v", got)
+	}
+}
+
 // victim is an agent that ends itself at a step.
 func victim(at string) int {
 	n, err := strconv.Atoi(at)
@@ -396,7 +436,11 @@ func victim(at string) int {
 // takes effect exactly once, and one that was completed never runs again.
 func TestKilledAtEveryStep(t *testing.T) {
 	group := cgroup(t)
-	for n := 1; ; n++ {
+	stride := 1
+	if testing.Short() {
+		stride = 5
+	}
+	for n := 1; ; n += stride {
 		dir := tempDir(t)
 		f := newFake("#!/bin/bash\necho \"${JUJU_HOOK_NAME:-action}\" >> " + dir + "/runs\n")
 		f.want.Tasks = []agentapi.Task{{ID: "7", Name: "act"}}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"github.com/scarab-ops/scarab/agent/machine"
 	"github.com/scarab-ops/scarab/agent/sandbox"
@@ -31,6 +32,10 @@ type Config struct {
 	Path      string
 	Isolation string
 	LoginHome string
+	// Fault, RetryMin, RetryMax and Lead are for tests; zero is what real
+	// agents have.
+	Fault                    func(u names.Unit, point string)
+	RetryMin, RetryMax, Lead time.Duration
 }
 
 const (
@@ -43,23 +48,27 @@ const (
 // RunMachine runs a machine's agent until ctx ends. It returns nil also when
 // the machine was taken down by order.
 func RunMachine(ctx context.Context, cfg Config) error {
+	if !names.ValidMachine(cfg.Machine) {
+		return fmt.Errorf("cannot run agent: %q is no machine", cfg.Machine)
+	}
 	debug.SetMemoryLimit(memoryTarget)
 	debug.SetGCPercent(gcPercent)
 	if err := sandbox.Harden(); err != nil {
 		return err
 	}
-	if !names.ValidMachine(cfg.Machine) {
-		return fmt.Errorf("cannot run agent: %q is no machine", cfg.Machine)
-	}
 	var toolNames []string
 	for _, t := range tools.All() {
 		toolNames = append(toolNames, t.Name)
+	}
+	cgroup := sandbox.FindCgroup()
+	if cgroup != "" {
+		cgroup = filepath.Join(cgroup, "hooks")
 	}
 	m, err := machine.New(machine.Config{
 		Machine: names.Machine(cfg.Machine), DataDir: cfg.DataDir, RunDir: cfg.RunDir, LogDir: cfg.LogDir,
 		HookTool: filepath.Join(cfg.DataDir, "tools", "scarab-hooktool"), ToolNames: toolNames, Path: cfg.Path,
 		ServerVersion: ServerVersion, Isolation: cfg.Isolation, LoginHome: cfg.LoginHome,
-		Helper: []string{"/proc/self/exe", sandbox.HelperArg}, Unpack: unpack, CheckAction: checkAction,
+		Helper: []string{"/proc/self/exe", sandbox.HelperArg}, Cgroup: cgroup, Unpack: unpack, CheckAction: checkAction,
 	})
 	if err != nil {
 		return err

@@ -22,7 +22,9 @@ import (
 
 type deployFlags struct {
 	units                           int
-	to, constraints, base, channel  string
+	to, base, channel               string
+	constraints, overlay            []string
+	revision                        int
 	config, bind, storage, resource []string
 	attachStorage, device           []string
 	trust, dryRun, force            bool
@@ -49,7 +51,9 @@ a clean machine is used or a new one made for every unit.
 	fl := c.Flags()
 	fl.IntVarP(&f.units, "num-units", "n", 1, "Number of units")
 	fl.StringVar(&f.to, "to", "", "Where the units go: machine ids, lxd:N, zone=NAME; separated by commas")
-	fl.StringVar(&f.constraints, "constraints", "", "Constraints of the machines: mem=2G cores=2")
+	fl.StringArrayVar(&f.constraints, "constraints", nil, "Constraints of the machines: mem=2G cores=2")
+	fl.IntVar(&f.revision, "revision", -1, "Revision of a store charm")
+	fl.StringArrayVar(&f.overlay, "overlay", nil, "Overlays of a bundle")
 	fl.StringArrayVar(&f.config, "config", nil, "Configuration: key=value or a YAML file")
 	fl.StringVar(&f.base, "base", "", "Operating system: ubuntu@24.04")
 	fl.BoolVar(&f.trust, "trust", false, "Let the charm use the cloud's credential")
@@ -65,6 +69,9 @@ a clean machine is used or a new one made for every unit.
 }
 
 func (f deployFlags) refuse() error {
+	if f.revision >= 0 || len(f.overlay) > 0 {
+		return errors.New("cannot deploy with --revision or --overlay: these are for charms and bundles of the store, which are not supported; deploy a charm file")
+	}
 	for flag, set := range map[string]bool{"--bind": len(f.bind) > 0, "--storage": len(f.storage) > 0, "--attach-storage": len(f.attachStorage) > 0,
 		"--device": len(f.device) > 0, "--resource": len(f.resource) > 0} {
 		if set {
@@ -207,7 +214,7 @@ func planDeploy(s *session.Session, f deployFlags, ch *charm.Charm, name string)
 	if err := checkApp(name); err != nil {
 		return plan, err
 	}
-	cons, err := values.Constraints(f.constraints)
+	cons, err := values.Constraints(strings.Join(f.constraints, " "))
 	if err != nil {
 		return plan, &session.Usage{Text: err.Error()}
 	}

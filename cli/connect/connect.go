@@ -43,7 +43,9 @@ func (d *Dialer) Dial(ctx context.Context, t session.Target) (session.Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	r, err := c.Login(ctx, client.Credentials{Tag: names.User(t.User).Tag(), Password: client.NewSecret(t.Secret.Reveal()), Command: d.cfg.Command})
+	within, cancel := context.WithTimeout(ctx, 2*d.cfg.Timeout)
+	defer cancel()
+	r, err := c.Login(within, client.Credentials{Tag: names.User(t.User).Tag(), Password: client.NewSecret(t.Secret.Reveal()), Command: d.cfg.Command})
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}

@@ -19,11 +19,12 @@ import (
 )
 
 type bootstrapFlags struct {
-	config, modelDefault       []string
-	constraints, base, version string
-	addModel                   string
-	noSwitch, check, noTrust   bool
-	clouds                     bool
+	config, modelDefault []string
+	base, version        string
+	constraints          []string
+	addModel             string
+	noSwitch, check      bool
+	clouds               bool
 }
 
 func bootstrapCommand(s *session.Session) *cobra.Command {
@@ -47,7 +48,7 @@ or is interrupted takes back what it started. --check only looks whether it woul
 	fl := c.Flags()
 	fl.StringArrayVar(&f.config, "config", nil, "Configuration of the controller and its model: key=value")
 	fl.StringArrayVar(&f.modelDefault, "model-default", nil, "Configuration of all models: key=value")
-	fl.StringVar(&f.constraints, "constraints", "", "Constraints of the controller's model: mem=2G")
+	fl.StringArrayVar(&f.constraints, "constraints", nil, "Constraints of the controller's model: mem=2G")
 	fl.StringVar(&f.base, "bootstrap-base", "", "Operating system of the controller's machine")
 	fl.StringVar(&f.version, "agent-version", "", "Version to start")
 	fl.StringVar(&f.addModel, "add-model", "", "Make a model of this name too")
@@ -72,7 +73,7 @@ func (f bootstrapFlags) request(cloud, name string) (session.BootstrapRequest, e
 	if err := store.CheckControllerName(name); err != nil {
 		return r, &session.Usage{Text: err.Error()}
 	}
-	if _, err := values.Constraints(f.constraints); err != nil {
+	if _, err := values.Constraints(strings.Join(f.constraints, " ")); err != nil {
 		return r, &session.Usage{Text: err.Error()}
 	}
 	if f.addModel != "" && !names.ValidModelName(f.addModel) {
@@ -86,7 +87,7 @@ func (f bootstrapFlags) request(cloud, name string) (session.BootstrapRequest, e
 	if err != nil {
 		return r, &session.Usage{Text: err.Error()}
 	}
-	return session.BootstrapRequest{Cloud: kind, Region: region, Name: name, ControllerConfig: config, ModelConfig: defaults, Constraints: f.constraints,
+	return session.BootstrapRequest{Cloud: kind, Region: region, Name: name, ControllerConfig: config, ModelConfig: defaults, Constraints: strings.Join(f.constraints, " "),
 		Base: f.base, AgentVersion: f.version, CheckOnly: f.check}, nil
 }
 
@@ -123,7 +124,7 @@ func bootstrap(ctx context.Context, s *session.Session, f bootstrapFlags, cloud,
 	defer p.End()
 	done, err := b.Start(ctx, r, p.Report)
 	if err != nil {
-		return session.Advise(fmt.Errorf("cannot bootstrap %q: %w", r.Name, err), "see whether this machine is fit for it: scarab bootstrap localhost --check")
+		return bootstrapError(err, r)
 	}
 	if f.check {
 		s.Info("This machine is fit for a controller.")
@@ -146,6 +147,16 @@ func bootstrap(ctx context.Context, s *session.Session, f bootstrapFlags, cloud,
 		return err
 	}
 	return models.Create(ctx, s, c, modelmanager.ModelCreateArgs{Name: f.addModel, OwnerTag: "user-" + done.User}, nil, !f.noSwitch)
+}
+
+func bootstrapError(err error, r session.BootstrapRequest) error {
+	if !strings.HasPrefix(err.Error(), "cannot bootstrap") {
+		err = fmt.Errorf("cannot bootstrap %q: %w", r.Name, err)
+	}
+	if r.CheckOnly || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return session.Advise(err, "see whether this machine is fit for it: scarab bootstrap localhost --check")
 }
 
 // record writes the client files. The entry of the controller itself goes last: until it is there, nothing of the rest counts.

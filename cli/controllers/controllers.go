@@ -201,7 +201,7 @@ func refreshCounts(ctx context.Context, s *session.Session, c *session.Controlle
 func whoamiCommand(s *session.Session) *cobra.Command {
 	var format *output.Format
 	c := s.Command(session.Spec{
-		Use: "whoami", Short: "Show the current controller, model and user", Group: group, Example: "scarab whoami\nscarab whoami --format json",
+		Use: "whoami", Short: "Show the current controller, model and user", Group: group, Scope: session.OnController, Example: "scarab whoami\nscarab whoami --format json",
 	}, func(_ context.Context, _ []string) error {
 		name, err := s.ControllerName()
 		if err != nil {

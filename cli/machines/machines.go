@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,8 @@ func Commands(s *session.Session) []*cobra.Command {
 
 func addMachineCommand(s *session.Session) *cobra.Command {
 	var n int
-	var constraints, base string
+	var constraints []string
+	var base string
 	c := s.Command(session.Spec{
 		Use: "add-machine [PLACEMENT]", Short: "Add machines to a model", Group: group, Scope: session.OnModel, Max: 1,
 		Example: "scarab add-machine\nscarab add-machine -n 3 --constraints 'mem=2G' --base ubuntu@24.04",
@@ -34,7 +36,7 @@ func addMachineCommand(s *session.Session) *cobra.Command {
 		if n < 1 || n > 1000 {
 			return &session.Usage{Text: "cannot add machines: -n must lie between 1 and 1000"}
 		}
-		cons, err := values.Constraints(constraints)
+		cons, err := values.Constraints(strings.Join(constraints, " "))
 		if err != nil {
 			return &session.Usage{Text: err.Error()}
 		}
@@ -76,7 +78,7 @@ func addMachineCommand(s *session.Session) *cobra.Command {
 		return errors.Join(errs...)
 	})
 	c.Flags().IntVarP(&n, "num-machines", "n", 1, "Number of machines")
-	c.Flags().StringVar(&constraints, "constraints", "", "Constraints: mem=2G cores=2")
+	c.Flags().StringArrayVar(&constraints, "constraints", nil, "Constraints: mem=2G cores=2")
 	c.Flags().StringVar(&base, "base", "", "Operating system: ubuntu@24.04")
 	return c
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/scarab-ops/scarab/cli/session"
 	"github.com/scarab-ops/scarab/cli/status"
 	"github.com/scarab-ops/scarab/names"
-	"github.com/scarab-ops/scarab/wire"
 	"github.com/scarab-ops/scarab/wire/client"
+	wirescarab "github.com/scarab-ops/scarab/wire/scarab"
 )
 
 // cause is one link of the chain: because the next one is as it is, this one is as it is.
@@ -27,8 +27,16 @@ type cause struct {
 	Next    string     `yaml:"next,omitempty" json:"next,omitempty"`
 }
 
-type whyResult struct {
-	Causes []cause `json:"causes"`
+// causes turns the controller's answer into links; its entities are tags.
+func causes(in []wirescarab.Cause) []cause {
+	out := make([]cause, len(in))
+	for i, c := range in {
+		out[i] = cause{Entity: c.Entity, State: c.State, Because: c.Because, Since: c.Since, Next: c.Next}
+		if t, err := names.ParseTag(c.Entity); err == nil {
+			out[i].Entity = string(t.Kind) + " " + t.ID
+		}
+	}
+	return out
 }
 
 func whyCommand(s *session.Session) *cobra.Command {
@@ -89,9 +97,9 @@ func whyOne(ctx context.Context, m *session.Model, name string) ([]cause, error)
 		return nil, err
 	}
 	if m.Has("Scarab") {
-		r, err := session.Do[whyResult](ctx, m, "Scarab", "Why", wire.Entity{Tag: tag})
+		r, err := session.Do[wirescarab.WhyResult](ctx, m, "Scarab", "Why", wirescarab.WhyArgs{Tag: tag})
 		if err == nil || (session.Code(err) != "not implemented" && session.Code(err) != "not supported") {
-			return r.Causes, err
+			return causes(r.Causes), err
 		}
 	}
 	fs, err := session.Do[client.FullStatus](ctx, m, "Client", "FullStatus", client.StatusParams{Patterns: []string{}})

@@ -15,6 +15,9 @@ var errDeclined = errors.New("cannot go on: it was not confirmed")
 // Confirm asks a yes or no question. Without a terminal it reads one line of input, as scripts pipe it.
 func (s *Session) Confirm(question string) error {
 	answer, err := s.cfg.Terminal.ReadLine(question + " [y/N] ")
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
 	if err != nil {
 		return Advise(errors.New("cannot ask for confirmation: there is no input"), "confirm beforehand with --no-prompt")
 	}
@@ -28,6 +31,9 @@ func (s *Session) Confirm(question string) error {
 // ConfirmName asks to type a name, for what cannot be undone.
 func (s *Session) ConfirmName(question, name string) error {
 	answer, err := s.cfg.Terminal.ReadLine(question + "\nTo continue, enter the name " + fmt.Sprintf("%q", name) + ": ")
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
 	if err != nil {
 		return Advise(errors.New("cannot ask for confirmation: there is no input"), "confirm beforehand with --no-prompt")
 	}

@@ -72,6 +72,15 @@ func indent(s string) string {
 func (s *Session) Global(root *cobra.Command) {
 	root.PersistentFlags().BoolVarP(&s.quiet, "quiet", "q", false, "Print no progress")
 	root.PersistentFlags().BoolVarP(&s.verbose, "verbose", "v", false, "Print more progress")
+	// Scripts written for the reference client pass these; here they mean more progress, or nothing.
+	root.PersistentFlags().BoolVar(&s.verbose, "debug", false, "The same as --verbose")
+	root.PersistentFlags().BoolVar(&s.verbose, "show-log", false, "The same as --verbose")
+	root.PersistentFlags().String("logging-config", "", "Without effect")
+	for _, name := range []string{"debug", "show-log", "logging-config"} {
+		if f := root.PersistentFlags().Lookup(name); f != nil {
+			f.Hidden = true
+		}
+	}
 }
 
 // Format adds --format and -o to a command. The first known format is the default.

@@ -104,10 +104,15 @@ func follow(ctx context.Context, s *session.Session, m session.Conn, tags []stri
 	p := s.Progress()
 	defer p.End()
 	var last []action.ActionResult
+	told := 0
 	for delay := 20 * time.Millisecond; ; delay = min(delay*3/2, 2*time.Second) {
 		res, err := tasksByTag(ctx, m, tags)
 		if err == nil {
 			last = res
+			for ; len(res) == 1 && told < len(res[0].Log); told++ {
+				p.End()
+				s.Info("%s %s", res[0].Log[told].Timestamp.Local().Format("15:04:05"), res[0].Log[told].Message)
+			}
 			var open []string
 			for _, r := range res {
 				if !ended(r.Status) && r.Error == nil && r.Action != nil {

@@ -52,7 +52,7 @@ type Picture struct {
 	ByApp        map[names.Application][]relation.Row
 	Leaders      map[names.Application]names.Unit
 
-	statuses map[string]status.Row
+	statuses map[string]status.Entry
 	presence Presence
 	now      time.Time
 }
@@ -62,24 +62,28 @@ func Load(r state.Reader, m model.Row, p Presence, now time.Time) *Picture {
 	s := model.ScopeOf(m.UUID)
 	pic := &Picture{
 		Model: m, presence: p, now: now,
-		Instances: map[names.Machine]machine.Instance{}, Seen: map[names.Machine]machine.Observed{},
 		Charms: map[string]charmstore.Row{}, Units: map[names.Application][]unit.Row{},
 		Subordinates: map[names.Unit][]unit.Row{}, Ports: map[names.Unit][]agentapi.PortRange{},
 		ByApp: map[names.Application][]relation.Row{}, Leaders: map[names.Application]names.Unit{},
-		statuses: map[string]status.Row{},
 	}
-	each(status.Table, r, s, func(x status.Row) { pic.statuses[x.Entity] = x })
+	units := 0
 	each(machine.Table, r, s, func(x machine.Row) { pic.Machines = append(pic.Machines, x) })
-	each(machine.Instances, r, s, func(x machine.Instance) { pic.Instances[x.Machine] = x })
-	each(machine.Seen, r, s, func(x machine.Observed) { pic.Seen[x.Machine] = x })
-	each(application.Table, r, s, func(x application.Row) { pic.Applications = append(pic.Applications, x) })
-	each(charmstore.Table, r, s, func(x charmstore.Row) { pic.Charms[x.URL] = x })
 	each(unit.Table, r, s, func(x unit.Row) {
+		units++
 		pic.Units[x.Application] = append(pic.Units[x.Application], x)
 		if x.Principal != "" {
 			pic.Subordinates[x.Principal] = append(pic.Subordinates[x.Principal], x)
 		}
 	})
+	// Two for each machine and unit, and some more: maps that need not grow.
+	pic.statuses = make(map[string]status.Entry, 2*(units+len(pic.Machines))+100)
+	pic.Instances = make(map[names.Machine]machine.Instance, len(pic.Machines))
+	pic.Seen = make(map[names.Machine]machine.Observed, len(pic.Machines))
+	each(status.Table, r, s, func(x status.Row) { pic.statuses[x.Entity] = x.Entry })
+	each(machine.Instances, r, s, func(x machine.Instance) { pic.Instances[x.Machine] = x })
+	each(machine.Seen, r, s, func(x machine.Observed) { pic.Seen[x.Machine] = x })
+	each(application.Table, r, s, func(x application.Row) { pic.Applications = append(pic.Applications, x) })
+	each(charmstore.Table, r, s, func(x charmstore.Row) { pic.Charms[x.URL] = x })
 	each(unit.PortsTable, r, s, func(x unit.Ports) { pic.Ports[x.Unit] = x.Ranges })
 	each(relation.Table, r, s, func(x relation.Row) {
 		pic.Relations = append(pic.Relations, x)
@@ -104,7 +108,7 @@ func each[V any](t state.Table[V], r state.Reader, s state.Scope, f func(V)) {
 }
 
 // Status returns a stored status, without any rule applied.
-func (p *Picture) Status(entity string) status.Entry { return p.statuses[entity].Entry }
+func (p *Picture) Status(entity string) status.Entry { return p.statuses[entity] }
 
 // Unit returns what a unit's agent and workload show.
 func (p *Picture) Unit(u unit.Row) (agent, workload status.Entry) {
@@ -117,12 +121,17 @@ func (p *Picture) Machine(m machine.Row) status.Entry {
 	return Machine(m, p.Status(status.OfMachineAgent(string(m.ID))), Lost(p.presence, p.Model.UUID, m.ID.Tag(), p.now))
 }
 
+// Own returns the status that an application's leader has set, if any.
+func (p *Picture) Own(a application.Row) (status.Entry, bool) {
+	e := p.Status(status.OfApplication(string(a.Name)))
+	return e, isSet(e)
+}
+
 // Application returns what an application shows: what its leader has set, or
 // the worst of its units.
 func (p *Picture) Application(a application.Row) status.Entry {
-	stored := p.Status(status.OfApplication(string(a.Name)))
-	if isSet(stored) {
-		return stored
+	if own, ok := p.Own(a); ok {
+		return own
 	}
 	worst := Worst{}
 	for _, u := range p.Units[a.Name] {

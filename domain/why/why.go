@@ -9,6 +9,8 @@ package why
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -306,8 +308,8 @@ func (e *explainer) model() {
 		left := fmt.Sprintf("%d applications and %d machines are left", len(e.pic.Applications), len(e.pic.Machines))
 		e.add(Cause{tag, "dying", "being destroyed: " + left, d.Started, "it goes when nothing is left"})
 	}
-	for _, why := range e.dying {
-		if t, err := names.ParseTag(why.Entity); err == nil {
+	for _, tag := range slices.Sorted(maps.Keys(e.dying)) {
+		if t, err := names.ParseTag(tag); err == nil {
 			e.explain(t)
 		}
 	}

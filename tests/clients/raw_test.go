@@ -43,20 +43,24 @@ func roots(t *testing.T, c *cluster.Cluster) *x509.CertPool {
 	return pool
 }
 
-// dialRaw connects as the command-line client does: whatever the address, the
+// openRaw connects as the command-line client does: whatever the address, the
 // name in the certificate is juju-apiserver.
-func dialRaw(t *testing.T, c *cluster.Cluster, path string, header http.Header) *raw {
+func openRaw(t *testing.T, c *cluster.Cluster, path string, header http.Header) (*websocket.Conn, error) {
 	t.Helper()
 	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots(t, c), ServerName: "juju-apiserver", MinVersion: tls.VersionTLS12}}
 	t.Cleanup(tr.CloseIdleConnections)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	ws, resp, err := websocket.Dial(ctx, "wss://"+c.Addr+path, &websocket.DialOptions{HTTPClient: &http.Client{Transport: tr}, HTTPHeader: header})
+	ws, _, err := websocket.Dial(ctx, "wss://"+c.Addr+path, &websocket.DialOptions{HTTPClient: &http.Client{Transport: tr}, HTTPHeader: header})
+	return ws, err
+}
+
+// dialRaw is openRaw for connections that have to be made.
+func dialRaw(t *testing.T, c *cluster.Cluster, path string, header http.Header) *raw {
+	t.Helper()
+	ws, err := openRaw(t, c, path, header)
 	if err != nil {
 		t.Fatalf("cannot open %s: %v", path, err)
-	}
-	if resp.Body != nil {
-		_ = resp.Body.Close()
 	}
 	ws.SetReadLimit(4 << 20) // the Python client refuses more
 	t.Cleanup(func() { _ = ws.CloseNow() })

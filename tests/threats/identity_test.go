@@ -59,18 +59,18 @@ func agentLogins(t *testing.T, e *env) {
 			cert *tls.Certificate
 			pw   string
 		}{
-			"no password of a unit":              {unit, uc, ""},
-			"a wrong password of a unit":         {unit, uc, "wrong-password-of-some-length-xxxxxxxxxxx"},
-			"another unit's password":            {unit, uc, other.Password.Reveal()},
-			"the machine's password for a unit":  {unit, uc, host.Password.Reveal()},
-			"a cut password":                     {unit, uc, unit.Password.Reveal()[:len(unit.Password.Reveal())-1]},
-			"a longer password":                  {unit, uc, unit.Password.Reveal() + "x"},
-			"a password without certificate":     {unit, nil, unit.Password.Reveal()},
-			"a unit with its machine's cert":     {unit, hc, unit.Password.Reveal()},
-			"no password of a machine":           {host, hc, ""},
-			"a unit's password for a machine":    {host, hc, unit.Password.Reveal()},
-			"a machine's password without cert":  {host, nil, host.Password.Reveal()},
-			"a machine with a unit's cert":       {host, uc, host.Password.Reveal()},
+			"no password of a unit":             {unit, uc, ""},
+			"a wrong password of a unit":        {unit, uc, "wrong-password-of-some-length-xxxxxxxxxxx"},
+			"another unit's password":           {unit, uc, other.Password.Reveal()},
+			"the machine's password for a unit": {unit, uc, host.Password.Reveal()},
+			"a cut password":                    {unit, uc, unit.Password.Reveal()[:len(unit.Password.Reveal())-1]},
+			"a longer password":                 {unit, uc, unit.Password.Reveal() + "x"},
+			"a password without certificate":    {unit, nil, unit.Password.Reveal()},
+			"a unit with its machine's cert":    {unit, hc, unit.Password.Reveal()},
+			"no password of a machine":          {host, hc, ""},
+			"a unit's password for a machine":   {host, hc, unit.Password.Reveal()},
+			"a machine's password without cert": {host, nil, host.Password.Reveal()},
+			"a machine with a unit's cert":      {host, uc, host.Password.Reveal()},
 		} {
 			wantRefused(t, what, tryLogin(t, w, bench.M1, c.cert, c.a.Tag, client.NewSecret(c.pw), c.a.Nonce))
 		}
@@ -160,7 +160,7 @@ func pinnedAuthority(t *testing.T, e *env) {
 			_ = conn.Close()
 			t.Errorf("an agent connected with a CA that is %s", what)
 		}
-		if strings.Contains(what, "s") && what != "missing" && what != "expired" && wire.Connections() == before && what == "another's" {
+		if what == "another's" && wire.Connections() == before {
 			t.Errorf("%s: nothing was tried", what)
 		}
 	}

@@ -44,7 +44,7 @@ func v22() facade.Facade[Service] {
 		facade.Act("Unexpose", write, unexpose),
 		facade.Each("ApplicationsInfo", read, wireapp.ApplicationsInfoShape, applicationInfo),
 		facade.One("UnitsInfo", read, unitsInfo),
-		facade.One("ResolveUnitErrors", write, resolveUnits),
+		facade.Do("ResolveUnitErrors", write, resolveItems, resolveUnit),
 		facade.One("CharmRelations", read, charmRelations),
 		facade.One("Leader", read, leader),
 		facade.One("GetCharmURLOrigin", read, charmURLOrigin),

@@ -36,7 +36,7 @@ func deploy(_ Service, c facade.Call, a wireapp.ApplicationDeploy) error {
 		if err != nil {
 			return err
 		}
-		if err := needsNothingMissing(ch.Charm, a.Application); err != nil {
+		if err := needsNothingMissing(m, ch.Charm, a.Application); err != nil {
 			return err
 		}
 		if d.Base, err = chooseBase(tx, m, d.Base, ch.Charm); err != nil {
@@ -68,7 +68,11 @@ func refuseParts(a wireapp.ApplicationDeploy) error {
 	return nil
 }
 
-func needsNothingMissing(ch charm.Charm, app string) error {
+// needsNothingMissing refuses a charm that cannot work here.
+func needsNothingMissing(m model.Row, ch charm.Charm, app string) error {
+	if err := ch.Meta.CheckAssumes([]charm.Feature{{Name: "juju", Version: m.AgentVersion}}); err != nil {
+		return unsupported(fmt.Sprintf("cannot deploy %q: %v", app, err))
+	}
 	for name, s := range ch.Meta.Storage {
 		if s.CountMin > 0 {
 			return unsupported(fmt.Sprintf("cannot deploy %q: its charm needs storage %q, and this release makes no storage", app, name))

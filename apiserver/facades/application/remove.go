@@ -76,37 +76,47 @@ func destroyByName(s Service, c facade.Call, a wireapp.ApplicationDestroy) error
 	return err
 }
 
-// resolveUnits has its own loop, for with All its items are not in its
-// arguments.
-func resolveUnits(_ Service, c facade.Call, a wireapp.UnitsResolved) (wire.ErrorResults, error) {
-	var units []names.Unit
-	var out wire.ErrorResults
-	switch {
-	case a.All:
-		for u, err := range unit.Table.All(c.View(), scope(c)) {
-			if err == nil && status.Get(c.View(), scope(c), status.OfUnitAgent(string(u.Name))).Status == "error" {
-				units = append(units, u.Name)
+// resolveItem is one unit in error, or with an empty tag all of them.
+type resolveItem struct {
+	tag   string
+	retry bool
+}
+
+func resolveItems(a wireapp.UnitsResolved) []resolveItem {
+	if a.All {
+		return []resolveItem{{"", a.Retry}}
+	}
+	if a.Tags == nil {
+		return nil
+	}
+	out := make([]resolveItem, len(a.Tags.Entities))
+	for i, e := range a.Tags.Entities {
+		out[i] = resolveItem{e.Tag, a.Retry}
+	}
+	return out
+}
+
+func resolveUnit(_ Service, c facade.Call, r resolveItem) error {
+	if r.tag == "" {
+		return change(c, func(tx *state.Tx, m model.Row) error {
+			s := model.ScopeOf(m.UUID)
+			for u, err := range unit.Table.All(tx, s) {
+				if err != nil || u.Resolved != "" || status.Get(tx, s, status.OfUnitAgent(string(u.Name))).Status != "error" {
+					continue
+				}
+				if err := resolve(tx, m, u.Name, r.retry); err != nil {
+					return err
+				}
 			}
-		}
-	case a.Tags != nil:
-		for _, e := range a.Tags.Entities {
-			u, err := names.ParseUnit(e.Tag)
-			if err != nil {
-				return out, bad(err)
-			}
-			units = append(units, u)
-		}
+			return nil
+		})
 	}
-	if len(units) > facade.MaxItems {
-		return out, bad(errors.New("cannot resolve more than 10000 units at once"))
+	u, err := names.ParseUnit(r.tag)
+	if err != nil {
+		return bad(err)
 	}
-	out.Results = make([]wire.ErrorResult, len(units))
-	for i, u := range units {
-		c.Concerns(u.Tag().String())
-		err := change(c, func(tx *state.Tx, m model.Row) error { return resolve(tx, m, u, a.Retry) })
-		out.Results[i].Error = facade.ToWire(err)
-	}
-	return out, nil
+	c.Concerns(r.tag)
+	return change(c, func(tx *state.Tx, m model.Row) error { return resolve(tx, m, u, r.retry) })
 }
 
 func resolve(tx *state.Tx, m model.Row, u names.Unit, retry bool) error {

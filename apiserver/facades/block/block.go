@@ -45,8 +45,6 @@ func off(_ Service, c facade.Call, a wireblock.BlockSwitchParams) (wire.ErrorRes
 	return change(c, func(tx *state.Tx, s state.Scope) error { return block.Off(tx, s, block.Type(a.Type)) })
 }
 
-// change answers in the result, as clients of this facade expect; access that
-// is missing has failed before.
 func change(c facade.Call, f func(*state.Tx, state.Scope) error) (wire.ErrorResult, error) {
 	err := c.Update(func(tx *state.Tx) error {
 		m, err := model.Alive(tx, c.Caller.Model)
@@ -55,5 +53,5 @@ func change(c facade.Call, f func(*state.Tx, state.Scope) error) (wire.ErrorResu
 		}
 		return f(tx, model.ScopeOf(m.UUID))
 	})
-	return wire.ErrorResult{Error: facade.ToWire(err)}, nil
+	return wire.ErrorResult{}, err
 }

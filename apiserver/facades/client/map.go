@@ -26,8 +26,8 @@ type status struct {
 	f *fullstatus.Filter
 }
 
-// unfiltered data are shown whole; that of machines and units is cut down to
-// what clients need.
+// detailed writes a status. Data is shown whole, or for machines and units cut
+// down to what clients need.
 func detailed(e domstatus.Entry, version, life string, whole bool) wireclient.DetailedStatus {
 	d := wireclient.DetailedStatus{
 		Status: e.Status, Info: e.Message, Since: wiremap.Time(e.Since), Version: version, Life: life,
@@ -91,13 +91,16 @@ func (s status) model() wireclient.ModelStatusInfo {
 
 func (s status) machine(m machine.Row) wireclient.MachineStatus {
 	inst, seen := s.p.Instances[m.ID], s.p.Seen[m.ID]
-	version := s.p.Model.AgentVersion
+	version, base := s.p.Model.AgentVersion, m.Base
+	if base.Name == "" {
+		base = inst.Base
+	}
 	agent := s.p.Machine(m)
 	if agent.Status == "pending" {
 		version = ""
 	}
 	out := wireclient.MachineStatus{
-		ID: string(m.ID), Base: wiremap.FromBase(m.Base), Constraints: m.Constraints.String(),
+		ID: string(m.ID), Base: wiremap.FromBase(base), Constraints: m.Constraints.String(),
 		AgentStatus:    detailed(agent, version, m.Life.Wire(), false),
 		InstanceStatus: detailed(instanceStatus(s.p.Status(domstatus.OfInstance(string(m.ID))), inst), "", "", false),
 		InstanceID:     inst.InstanceID, DisplayName: inst.DisplayName, Hostname: seen.Hostname,
@@ -185,7 +188,6 @@ func (s status) application(a application.Row) wireclient.ApplicationStatus {
 		Charm: a.CharmURL, CharmVersion: ch.Charm.Version, CharmChannel: a.Channel, Base: wiremap.FromBase(a.Base),
 		Exposed: a.Exposed != nil, ExposedEndpoints: wiremap.Exposure(a.Exposed), Life: a.Life.Wire(),
 		Relations: map[string][]string{}, SubordinateTo: []string{},
-		Status: detailed(s.p.Application(a), "", "", true),
 	}
 	if u, err := charm.ParseURL(a.CharmURL); err == nil && u.Revision >= 0 {
 		out.CharmRev = &u.Revision
@@ -207,25 +209,35 @@ func (s status) application(a application.Row) wireclient.ApplicationStatus {
 		slices.Sort(out.Relations[ep])
 	}
 	slices.Sort(out.SubordinateTo)
-	newest := -1
-	for _, u := range s.p.Units[a.Name] {
-		if n := u.Name.Number(); u.WorkloadVersion != "" && n > newest {
-			newest, out.WorkloadVersion = n, u.WorkloadVersion
-		}
-	}
-	if !a.Subordinate {
-		out.Units = make(map[string]wireclient.UnitStatus, len(s.p.Units[a.Name]))
-		for _, u := range s.p.Units[a.Name] {
-			if s.f.Unit(u.Name) {
-				out.Units[string(u.Name)] = s.unit(u, a)
-			}
-		}
-	}
+	s.units(a, &out)
 	return out
 }
 
-func (s status) unit(u unit.Row, a application.Row) wireclient.UnitStatus {
-	agent, workload := s.p.Unit(u)
+// units fills in what an application gets from its units.
+func (s status) units(a application.Row, out *wireclient.ApplicationStatus) {
+	all := s.p.Units[a.Name]
+	if !a.Subordinate {
+		out.Units = make(map[string]wireclient.UnitStatus, len(all))
+	}
+	newest, worst := -1, fullstatus.Worst{}
+	for _, u := range all {
+		agent, workload := s.p.Unit(u)
+		worst.Add(workload)
+		if n := u.Name.Number(); u.WorkloadVersion != "" && n > newest {
+			newest, out.WorkloadVersion = n, u.WorkloadVersion
+		}
+		if !a.Subordinate && s.f.Unit(u.Name) {
+			out.Units[string(u.Name)] = s.unit(u, a, agent, workload)
+		}
+	}
+	st, own := s.p.Own(a)
+	if !own {
+		st = worst.Entry(a)
+	}
+	out.Status = detailed(st, "", "", true)
+}
+
+func (s status) unit(u unit.Row, a application.Row, agent, workload domstatus.Entry) wireclient.UnitStatus {
 	version := s.p.Model.AgentVersion
 	if agent.Status == "allocating" {
 		version = ""
@@ -248,7 +260,8 @@ func (s status) unit(u unit.Row, a application.Row) wireclient.UnitStatus {
 		if out.Subordinates == nil {
 			out.Subordinates = map[string]wireclient.UnitStatus{}
 		}
-		out.Subordinates[string(sub.Name)] = s.unit(sub, s.app(sub.Application))
+		subAgent, subWorkload := s.p.Unit(sub)
+		out.Subordinates[string(sub.Name)] = s.unit(sub, s.app(sub.Application), subAgent, subWorkload)
 	}
 	return out
 }

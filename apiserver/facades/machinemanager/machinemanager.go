@@ -6,6 +6,7 @@ package machinemanager
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/scarab-ops/scarab/apiserver/facade"
 	"github.com/scarab-ops/scarab/apiserver/facades/refuse"
@@ -31,8 +32,8 @@ func v10() facade.Facade[Service] {
 	read, write := authz.OnModel(authz.Read), authz.OnModel(authz.Write).Changes()
 	f := facade.Facade[Service]{Name: "MachineManager", Version: 10, Methods: []facade.Method[Service]{
 		facade.Each("AddMachines", write, wiremach.AddMachinesShape, addMachine),
-		facade.One("DestroyMachineWithParams", write, destroyMachines),
-		facade.One("RetryProvisioning", write, retry),
+		facade.Each("DestroyMachineWithParams", write, destroyShape, destroyMachine),
+		facade.Do("RetryProvisioning", write, retryItems, retry),
 	}}
 	no := refuse.Method[Service]
 	upgrade := "cannot change the base of a machine in this release: add a machine with the new base and move the units"
@@ -110,6 +111,9 @@ func addMachine(_ Service, c facade.Call, a wiremach.AddMachineParams) (wiremach
 			return err
 		}
 		row := row
+		if row.Base.Name == "" {
+			row.Base = defaultBase(tx, m)
+		}
 		if row.Constraints, err = constraint.Merge(cons, mc.Value, constraint.DefaultConflicts()); err != nil {
 			return err
 		}
@@ -117,6 +121,20 @@ func addMachine(_ Service, c facade.Call, a wiremach.AddMachineParams) (wiremach
 		return err
 	})
 	return wiremach.AddMachinesResult{Machine: string(made.ID)}, err
+}
+
+// defaultBase is the base of the model; none leaves the choice to the cloud.
+func defaultBase(r state.Reader, m model.Row) machine.Base {
+	cfg, err := model.EffectiveConfig(r, m)
+	if err != nil {
+		return machine.Base{}
+	}
+	name, channel, _ := strings.Cut(cfg.String("default-base"), "@")
+	b, err := charm.ParseBase(name, channel)
+	if err != nil {
+		return machine.Base{}
+	}
+	return machine.Base{Name: b.Name, Channel: b.Channel}
 }
 
 func change(c facade.Call, t block.Type, f func(*state.Tx, model.Row) error) error {
@@ -132,79 +150,92 @@ func change(c facade.Call, t block.Type, f func(*state.Tx, model.Row) error) err
 	})
 }
 
-// destroyMachines has its own loop, for its options are shared by all items.
-func destroyMachines(_ Service, c facade.Call, a wiremach.DestroyMachinesParams) (wiremach.DestroyMachineResults, error) {
-	if len(a.MachineTags) > facade.MaxItems {
-		return wiremach.DestroyMachineResults{}, bad(fmt.Errorf("cannot remove %d machines at once", len(a.MachineTags)))
-	}
-	o := removal.Options{Force: a.Force, MaxWait: a.MaxWait, DryRun: a.DryRun, Keep: a.Keep}
-	out := wiremach.DestroyMachineResults{Results: make([]wiremach.DestroyMachineResult, len(a.MachineTags))}
-	for i, tag := range a.MachineTags {
-		info, err := destroyMachine(c, tag, o)
-		out.Results[i] = wiremach.DestroyMachineResult{Info: info, Error: facade.ToWire(err)}
-	}
-	return out, nil
+// destroyItem is one machine to remove; its options are shared by the call.
+type destroyItem struct {
+	tag     string
+	options removal.Options
 }
 
-func destroyMachine(c facade.Call, tag string, o removal.Options) (*wiremach.DestroyMachineInfo, error) {
-	id, err := names.ParseMachine(tag)
+// destroyShape spreads a call's options over its items.
+var destroyShape = wire.Shape[wiremach.DestroyMachinesParams, destroyItem, wiremach.DestroyMachineResults, wiremach.DestroyMachineResult]{
+	Items: func(a wiremach.DestroyMachinesParams) []destroyItem {
+		o := removal.Options{Force: a.Force, MaxWait: a.MaxWait, DryRun: a.DryRun, Keep: a.Keep}
+		out := make([]destroyItem, len(a.MachineTags))
+		for i, t := range a.MachineTags {
+			out[i] = destroyItem{t, o}
+		}
+		return out
+	},
+	Wrap: func(rs []wiremach.DestroyMachineResult) wiremach.DestroyMachineResults {
+		return wiremach.DestroyMachineResults{Results: rs}
+	},
+	Fail: func(e *wire.Error) wiremach.DestroyMachineResult { return wiremach.DestroyMachineResult{Error: e} },
+}
+
+func destroyMachine(_ Service, c facade.Call, d destroyItem) (wiremach.DestroyMachineResult, error) {
+	id, err := names.ParseMachine(d.tag)
 	if err != nil {
-		return nil, bad(err)
+		return wiremach.DestroyMachineResult{}, bad(err)
 	}
-	c.Concerns(tag)
+	c.Concerns(d.tag)
 	var rep removal.Report
 	err = change(c, block.Remove, func(tx *state.Tx, m model.Row) error {
 		var err error
-		rep, err = removal.DestroyMachine(tx, m, id, o, c.Now())
+		rep, err = removal.DestroyMachine(tx, m, id, d.options, c.Now())
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return wiremach.DestroyMachineResult{}, err
 	}
 	info := &wiremach.DestroyMachineInfo{MachineID: string(id)}
 	for _, u := range rep.Units {
 		info.DestroyedUnits = append(info.DestroyedUnits, wire.Entity{Tag: u.Tag().String()})
 	}
-	return info, nil
+	return wiremach.DestroyMachineResult{Info: info}, nil
+}
+
+// retryItems are the machines named; no name stands for all that failed.
+func retryItems(a wiremach.RetryProvisioningArgs) []string {
+	if a.All {
+		return []string{""}
+	}
+	return a.Machines
 }
 
 // retry asks the provisioner to try again where it has given up.
-func retry(_ Service, c facade.Call, a wiremach.RetryProvisioningArgs) (wire.ErrorResults, error) {
-	var ids []names.Machine
-	if a.All {
-		for m, err := range machine.Table.All(c.View(), model.ScopeOf(c.Caller.Model)) {
-			if err == nil && failed(c.View(), model.ScopeOf(c.Caller.Model), m.ID) {
-				ids = append(ids, m.ID)
-			}
-		}
-	}
-	for _, tag := range a.Machines {
-		id, err := names.ParseMachine(tag)
-		if err != nil {
-			return wire.ErrorResults{}, bad(err)
-		}
-		ids = append(ids, id)
-	}
-	if len(ids) > facade.MaxItems {
-		return wire.ErrorResults{}, bad(fmt.Errorf("cannot retry %d machines at once", len(ids)))
-	}
-	out := wire.ErrorResults{Results: make([]wire.ErrorResult, len(ids))}
-	for i, id := range ids {
-		c.Concerns(id.Tag().String())
-		out.Results[i].Error = facade.ToWire(change(c, block.Change, func(tx *state.Tx, m model.Row) error {
+func retry(_ Service, c facade.Call, tag string) error {
+	if tag == "" {
+		return change(c, block.Change, func(tx *state.Tx, m model.Row) error {
 			s := model.ScopeOf(m.UUID)
-			row, err := machine.Get(tx, s, id)
-			if err != nil {
-				return err
+			for row, err := range machine.Table.All(tx, s) {
+				if err != nil || !failed(tx, s, row.ID) {
+					continue
+				}
+				row.Retry++
+				if err := machine.Table.Put(tx, s, row); err != nil {
+					return err
+				}
 			}
-			if !failed(tx, s, id) {
-				return fmt.Errorf("cannot retry machine %s: it is not in an error state", string(id))
-			}
-			row.Retry++
-			return machine.Table.Put(tx, s, row)
-		}))
+			return nil
+		})
 	}
-	return out, nil
+	id, err := names.ParseMachine(tag)
+	if err != nil {
+		return bad(err)
+	}
+	c.Concerns(tag)
+	return change(c, block.Change, func(tx *state.Tx, m model.Row) error {
+		s := model.ScopeOf(m.UUID)
+		row, err := machine.Get(tx, s, id)
+		if err != nil {
+			return err
+		}
+		if !failed(tx, s, id) {
+			return fmt.Errorf("cannot retry machine %s: it is not in an error state", string(id))
+		}
+		row.Retry++
+		return machine.Table.Put(tx, s, row)
+	})
 }
 
 func failed(r state.Reader, s state.Scope, id names.Machine) bool {

@@ -190,7 +190,7 @@ func (w *World) seed(t testing.TB) {
 	for m, u := range map[names.Model]names.User{M1: Writer, M2: Owner2} {
 		conn := w.Login(t, u, Password(u), m)
 		for name, side := range map[string]string{"giver": "provides", "taker": "requires"} {
-			url, err := conn.UploadCharm(cluster.Context(t), name, -1, bytes.NewReader(Archive(name, side, MarkerCharm+string(m)+name)))
+			url, err := conn.UploadCharm(cluster.Context(t), name, 0, bytes.NewReader(Archive(name, side, MarkerCharm+string(m)+name)))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,0 +1,4 @@
+// Command nothing does nothing: the floor of what a Go program can cost.
+package main
+
+func main() {}
