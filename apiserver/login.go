@@ -128,7 +128,7 @@ var (
 		"AllModelWatcher", "ApplicationOffers", "Cloud", "Controller", "CrossController", "MigrationTarget", "ModelManager",
 		"ModelSummaryWatcher", "ModelUpgrader", "SecretBackends", "UserManager",
 	}
-	bothKinds = []string{"Bundle", "HighAvailability", "ModelConfig", "NotifyWatcher", "Pinger"}
+	bothKinds = []string{"Bundle", "HighAvailability", "ModelConfig", "NotifyWatcher", "Pinger", "Scarab"}
 )
 
 // onConnection tells whether a facade belongs to the caller's kind of connection.

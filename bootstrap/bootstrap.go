@@ -72,7 +72,7 @@ func (p Paths) data() string   { return filepath.Join(p.Lib, "controller") }
 func (p Paths) keys() string   { return filepath.Join(p.Lib, "keys") }
 func (p Paths) init() string   { return filepath.Join(p.keys(), "init.json") }
 func (p Paths) host() string   { return filepath.Join(p.Lib, "host.json") }
-func (p Paths) socket() string { return filepath.Join(p.Run, "host.sock") }
+func (p Paths) socket() string { return filepath.Join(p.Run, "host", "host.sock") }
 
 func (p Paths) installation() hostd.Installation {
 	return hostd.Installation{

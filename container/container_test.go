@@ -18,6 +18,9 @@ func TestMain(m *testing.M) {
 	if IsInit(os.Args) {
 		InitMain()
 	}
+	if os.Getenv(probeEnv) != "" {
+		probeMain()
+	}
 	if text := os.Getenv(crashEnv); text != "" {
 		supervisorMain(text)
 	}
@@ -167,4 +170,25 @@ func TestSystemMachine(t *testing.T) {
 		out, _ := run(t, r, m.ID, "cat", "/run/started")
 		return strings.HasPrefix(out, "started")
 	})
+}
+
+// BenchmarkMachine is how long it takes to make a plain machine and to remove
+// it; BenchmarkBareClone is the kernel's own part of the making.
+func BenchmarkMachine(b *testing.B) {
+	root := testRoot(b)
+	r := newRuntime(b, testConfig(b))
+	for i := range b.N {
+		m := create(b, r, plain(root, fmt.Sprint(i)))
+		if err := r.Destroy(context.Background(), m.ID); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkBareClone(b *testing.B) {
+	for range b.N {
+		if err := BareClone(); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

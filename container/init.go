@@ -17,11 +17,10 @@ import (
 // becomes the machine's init, the small init of plain machines, and the two
 // steps of entering a machine.
 const (
-	initArg    = "container-init"
-	reapArg    = "container-reap"
-	enterArg   = "container-enter"
-	execArg    = "container-exec"
-	processArg = "container-process"
+	initArg  = "container-init"
+	reapArg  = "container-reap"
+	enterArg = "container-enter"
+	execArg  = "container-exec"
 )
 
 // IsInit tells whether the process was started to become part of a machine.
@@ -31,7 +30,7 @@ func IsInit(args []string) bool {
 		return false
 	}
 	switch args[1] {
-	case initArg, reapArg, enterArg, execArg, processArg:
+	case initArg, reapArg, enterArg, execArg:
 		return true
 	}
 	return false
@@ -50,8 +49,6 @@ func InitMain() {
 		err = enter(os.Args[2:])
 	case execArg:
 		err = execInside(os.Args[2:])
-	case processArg:
-		err = becomeProcess()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/scarab-ops/scarab/container/firewall"
@@ -122,7 +123,11 @@ func (n *network) remove() error {
 	if link, err := netlink.LinkByName(n.rec.Bridge); err == nil && link.Attrs().Alias == mark {
 		errs = errors.Join(errs, netlink.LinkDel(link))
 	}
-	for name, value := range n.rec.Sysctls {
+	sysctls := n.rec.Sysctls
+	if anotherCloud() {
+		sysctls = nil // it needs them as they are
+	}
+	for name, value := range sysctls {
 		errs = errors.Join(errs, writeSysctl(name, strings.TrimSpace(value)))
 	}
 	if errs != nil {
@@ -133,6 +138,12 @@ func (n *network) remove() error {
 		return fmt.Errorf("cannot remove the network: %w", err)
 	}
 	return nil
+}
+
+// anotherCloud tells whether the host has a bridge of another Runtime.
+func anotherCloud() bool {
+	links, err := netlink.LinkList()
+	return err == nil && slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Attrs().Alias == mark })
 }
 
 // portOf is the name of a machine's interface on the host: 15 bytes, the most

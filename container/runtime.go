@@ -86,8 +86,8 @@ type Runtime struct {
 // started again, half-made and half-removed ones removed. It fails if another
 // Runtime is in charge.
 func New(cfg Config) (*Runtime, error) {
-	if os.Geteuid() != 0 {
-		return nil, errors.New("cannot run containers: not root")
+	if kind, why := Probe(); kind != IsolationContainer {
+		return nil, fmt.Errorf("cannot run containers (%s): run as root on a host that allows namespaces and mounts", strings.Join(why, "; "))
 	}
 	if len(cfg.PortPrefix) != 3 {
 		return nil, fmt.Errorf("cannot run containers: port prefix %q has not 3 bytes", cfg.PortPrefix)

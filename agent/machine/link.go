@@ -257,12 +257,21 @@ func (l *link) addresses(list []string) {
 }
 
 // enrol trades the one-time token for a certificate. It is repeated with the
-// same token, key and password until it succeeds.
+// same token, key and password until it succeeds. A token that is used up may
+// have been used by us, the answer having been lost: then the password, with
+// proof of the key, asks for the certificate again.
 func (l *link) enrol(ctx context.Context) error {
 	if l.conf.Token == "" {
 		return errors.New("there is neither a certificate nor a token: the machine has to be enrolled again by an operator")
 	}
 	conn, err := l.login(ctx, l.conf.Token)
+	if client.Code(err) == client.CodeUnauthorized {
+		if conn, perr := l.login(ctx, l.conf.Password); perr == nil {
+			perr = l.renew(ctx, conn)
+			_ = conn.Close()
+			return perr
+		}
+	}
 	if err != nil {
 		return err
 	}

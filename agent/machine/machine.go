@@ -34,8 +34,9 @@ var ErrRemoved = errors.New("machine is removed by order")
 
 // Intervals of looking at the machine.
 const (
-	bootLook   = 2 * time.Second
-	steadyLook = 30 * time.Second
+	bootLook    = 2 * time.Second
+	steadyLook  = 30 * time.Second
+	troubleLook = 5 * time.Second
 )
 
 // Config is what an agent needs of its machine.
@@ -84,6 +85,7 @@ type Machine struct {
 	begun   map[string]bool // tasks; the loop's alone
 	changed chan struct{}
 	keys    atomic.Pointer[[]string] // of the login user, as wanted last
+	keysMu  sync.Mutex               // held while they are restored
 }
 
 // New reads the agent's file and prepares the machine for hooks.
@@ -151,15 +153,26 @@ func (m *Machine) Run(ctx context.Context) error {
 			if ctx.Err() == nil {
 				m.logf("WARNING", "cannot follow the controller: %v", err)
 			}
-			_ = pause(ctx, spread(steadyLook/6))
-			continue
+			_ = pause(ctx, spread(minRedial))
 		}
-		select {
-		case <-ctx.Done():
-		case <-m.changed:
-		}
+		m.sleep(ctx, err != nil)
 	}
 	return ctx.Err()
+}
+
+// sleep waits for a change; after trouble not for ever.
+func (m *Machine) sleep(ctx context.Context, trouble bool) {
+	var again <-chan time.Time
+	if trouble {
+		t := time.NewTimer(spread(troubleLook))
+		defer t.Stop()
+		again = t.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-m.changed:
+	case <-again:
+	}
 }
 
 func (m *Machine) want(ctx context.Context) (w agentapi.MachineWant, err error) {
@@ -203,6 +216,8 @@ func (m *Machine) restoreKeys() {
 	if list == nil {
 		return
 	}
+	m.keysMu.Lock()
+	defer m.keysMu.Unlock()
 	if err := keys(m.cfg.LoginHome, *list); err != nil {
 		m.logf("WARNING", "cannot restore the authorised keys: %v", err)
 	}

@@ -179,6 +179,36 @@ func TestMachineAndUnit(t *testing.T) {
 	}
 }
 
+// TestPanicIsContained: a unit's agent that panics is started again.
+func TestPanicIsContained(t *testing.T) {
+	b := newBench(t, "true")
+	b.s.machine.Units = []agentapi.MachineUnit{{Unit: "app/0", Life: "alive"}}
+	panicked := false
+	b.cfg.Unpack = func(archive, dir, state string) error {
+		if !panicked {
+			panicked = true
+			panic("once")
+		}
+		return unpack(archive, dir, state)
+	}
+	b.start()
+	b.s.until("start", func() bool { return slices.Contains(b.s.hooks, "start") })
+	if !panicked {
+		t.Error("it never panicked")
+	}
+}
+
+// TestFollower: a refused claim is an answer, and the unit goes on without.
+func TestFollower(t *testing.T) {
+	b := newBench(t, "true")
+	b.s.follower = true
+	b.s.machine.Units = []agentapi.MachineUnit{{Unit: "app/0", Life: "alive"}}
+	b.start()
+	b.s.until("first run", func() bool {
+		return slices.Equal(b.s.hooks, []string{"install", "leader-settings-changed", "config-changed", "start"})
+	})
+}
+
 // TestNoSelfHarm: whatever the controller answers, short of a signed order for
 // this machine, the agent and its files stay.
 func TestNoSelfHarm(t *testing.T) {
@@ -284,6 +314,27 @@ func TestEnrolmentIsRepeated(t *testing.T) {
 	}
 }
 
+// TestLostEnrolmentAnswer: the server has used up the token, and the agent never
+// heard: its password and its key get the certificate after all.
+func TestLostEnrolmentAnswer(t *testing.T) {
+	b := newBench(t, "true")
+	b.s.lose = true
+	l, err := newLink(b.conf, "3.6.12", func(string, string, ...any) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.get(context.Background()); err == nil {
+		t.Fatal("enrolled without an answer")
+	}
+	if _, err := l.get(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	if c := b.readConf(); c.Certificate == "" || c.Token != "" {
+		t.Error("no certificate")
+	}
+}
+
 func TestWrongAuthority(t *testing.T) {
 	b := newBench(t, "true")
 	other, err := pki.New(pki.Config{Controller: ctl, Now: time.Now})
@@ -337,7 +388,7 @@ func TestLogsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.close()
-	text := strings.Repeat("x", maxMessage)
+	text := strings.Repeat("x", maxMessage/8)
 	for range maxQueue + 100 {
 		l.add("unit-a-0", "INFO", "m", text)
 	}

@@ -130,9 +130,13 @@ func (u *unitAPI) LeaderSet(ctx context.Context, s agentapi.Settings) error {
 	return u.do(ctx, func(ctx context.Context, c client.UnitAgent) error { return c.LeaderSet(ctx, s) })
 }
 
-// ClaimLeadership implements tools.Live.
+// ClaimLeadership implements tools.Live. A claim that is refused is an answer:
+// somebody else leads.
 func (u *unitAPI) ClaimLeadership(ctx context.Context) (r agentapi.ClaimResult, err error) {
 	err = u.do(ctx, func(ctx context.Context, c client.UnitAgent) (err error) { r, err = c.ClaimLeadership(ctx); return err })
+	if isRefused(err) {
+		return agentapi.ClaimResult{}, nil
+	}
 	return r, err
 }
 

@@ -241,3 +241,16 @@ func TestMissingProgram(t *testing.T) {
 		t.Errorf("ended %+v", r)
 	}
 }
+
+// TestMovedIntoCgroup: where a process cannot be born in its cgroup it is moved
+// there before it does anything, with a spec of any size.
+func TestMovedIntoCgroup(t *testing.T) {
+	b := box(t, true)
+	b.moves.Store(true)
+	var out bytes.Buffer
+	s := sh("grep ^0:: /proc/self/cgroup; echo ${#BIG}", &out)
+	s.Env = append(s.Env, "BIG="+strings.Repeat("x", 100_000))
+	if r := run(t, b, s); r.Code != 0 || !strings.Contains(out.String(), filepath.Base(b.cfg.Cgroup)+"/run\n100000\n") {
+		t.Errorf("ended %+v: %q", r, out.String())
+	}
+}

@@ -163,8 +163,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	wg.Go(func() { a.follow(ctx) })
-	wg.Go(func() { a.lead(ctx) })
+	wg.Go(a.guard(cancel, func() { a.follow(ctx) }))
+	wg.Go(a.guard(cancel, func() { a.lead(ctx) }))
 	wait := a.backoff()
 	recovered := false
 	for ctx.Err() == nil {
@@ -185,6 +185,20 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// guard makes a panic the end of this agent only; whoever runs it starts it
+// again.
+func (a *Agent) guard(end func(), f func()) func() {
+	return func() {
+		defer func() {
+			if p := recover(); p != nil {
+				a.logf("ERROR", "panic: %v", p)
+				end()
+			}
+		}()
+		f()
+	}
 }
 
 // Removed tells, once Run has returned nil, that the unit itself went its whole

@@ -69,6 +69,7 @@ func RunMachine(ctx context.Context, cfg Config) error {
 		HookTool: filepath.Join(cfg.DataDir, "tools", "scarab-hooktool"), ToolNames: toolNames, Path: cfg.Path,
 		ServerVersion: ServerVersion, Isolation: cfg.Isolation, LoginHome: cfg.LoginHome,
 		Helper: []string{"/proc/self/exe", sandbox.HelperArg}, Cgroup: cgroup, Unpack: unpack, CheckAction: checkAction,
+		Fault: cfg.Fault, RetryMin: cfg.RetryMin, RetryMax: cfg.RetryMax, Lead: cfg.Lead,
 	})
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"github.com/scarab-ops/scarab/apiserver"
 	"github.com/scarab-ops/scarab/authz"
 	"github.com/scarab-ops/scarab/domain/agentcred"
+	"github.com/scarab-ops/scarab/domain/controller"
 	"github.com/scarab-ops/scarab/domain/machine"
 	"github.com/scarab-ops/scarab/domain/model"
 	"github.com/scarab-ops/scarab/domain/unit"
@@ -133,8 +134,26 @@ func (a *authenticator) AuthenticateAgent(ctx context.Context, l apiserver.Agent
 	}
 	if l.Proof != apiserver.Certified {
 		caller.Kind = authz.Enrolling
+	} else if row.TokenVerifier != "" {
+		if err := a.confirm(ctx, scope, row.Tag); err != nil {
+			return apiserver.Identity{}, err
+		}
 	}
 	return apiserver.Identity{Caller: caller, Gone: a.watchers.agent(l.Model, row)}, nil
+}
+
+// confirm ends the one-time token of an agent that came back with its
+// certificate.
+func (a *authenticator) confirm(ctx context.Context, scope state.Scope, tag string) error {
+	return a.store.Update(ctx, func(tx *state.Tx) error {
+		if err := agentcred.Confirm(tx, scope, tag); err != nil {
+			return err
+		}
+		if !controller.Tokens.Has(tx, scope, tag) {
+			return nil
+		}
+		return controller.Tokens.Delete(tx, scope, tag)
+	})
 }
 
 // CheckModel tells whether a model is there.

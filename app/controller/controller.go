@@ -139,6 +139,9 @@ func (p *parts) open(ctx context.Context) error {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("cannot make the data directory: %w", err)
 	}
+	if err := os.Chmod(cfg.DataDir, 0o700); err != nil { //nolint:gosec // a directory needs x
+		return fmt.Errorf("cannot make the data directory private: %w", err)
+	}
 	backend := cfg.Backend
 	if backend == nil {
 		b, err := etcdstate.Open(ctx, etcdstate.Config{Dir: filepath.Join(cfg.DataDir, "store"), Logger: cfg.Log})

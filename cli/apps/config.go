@@ -77,6 +77,7 @@ func showConfig(ctx context.Context, s *session.Session, m *session.Model, app s
 	if err != nil {
 		return err
 	}
+	r.Config, r.ApplicationConfig = output.NumbersIn(r.Config), output.NumbersIn(r.ApplicationConfig)
 	if len(keys) == 1 {
 		for _, src := range []map[string]any{r.Config, r.ApplicationConfig} {
 			if o, ok := src[keys[0]].(map[string]any); ok {

@@ -3,6 +3,7 @@
 package connect
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -87,7 +88,9 @@ func (x *conn) Call(ctx context.Context, facade, id, method string, params, resu
 	if err != nil || result == nil || len(raw) == 0 {
 		return err
 	}
-	if err := json.Unmarshal(raw, result); err != nil {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber() // a large whole number stays one when it is shown
+	if err := dec.Decode(result); err != nil {
 		return fmt.Errorf("cannot read the controller's answer to %s.%s: %w", facade, method, err)
 	}
 	return nil

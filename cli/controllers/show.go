@@ -150,6 +150,7 @@ func controllerConfigCommand(s *session.Session) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		r.Config = output.NumbersIn(r.Config)
 		if len(args) == 1 {
 			v, ok := r.Config[args[0]]
 			if !ok {

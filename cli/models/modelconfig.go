@@ -118,7 +118,7 @@ func showModelConfig(ctx context.Context, s *session.Session, m *session.Model, 
 	}
 	doc := map[string]row{}
 	for k, v := range conf.Config {
-		doc[k] = row{v.Value, v.Source}
+		doc[k] = row{output.Numbers(v.Value), v.Source}
 	}
 	return s.Print(format, doc, func(t *output.Table) {
 		t.Head("Attribute", "From", "Value")

@@ -96,3 +96,39 @@ func replaceFile(path string, data []byte) error {
 	}
 	return nil
 }
+
+// Numbers turns numbers as they came from JSON into ordinary ones, all through maps and lists, so that YAML shows whole
+// numbers as such.
+func Numbers(v any) any {
+	switch x := v.(type) {
+	case json.Number:
+		if n, err := x.Int64(); err == nil {
+			return n
+		}
+		if f, err := x.Float64(); err == nil {
+			return f
+		}
+		return x.String()
+	case map[string]any:
+		return NumbersIn(x)
+	case []any:
+		out := make([]any, len(x))
+		for i := range x {
+			out[i] = Numbers(x[i])
+		}
+		return out
+	}
+	return v
+}
+
+// NumbersIn is Numbers for a map.
+func NumbersIn(m map[string]any) map[string]any {
+	if m == nil {
+		return nil
+	}
+	out := make(map[string]any, len(m))
+	for k, v := range m {
+		out[k] = Numbers(v)
+	}
+	return out
+}

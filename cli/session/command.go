@@ -3,6 +3,8 @@ package session
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,10 +56,42 @@ func (s *Session) Command(spec Spec, run func(ctx context.Context, args []string
 	switch spec.Scope {
 	case OnController:
 		c.Flags().StringVarP(&s.controllerFlag, "controller", "c", "", "Controller to act on")
+		s.complete(c, "controller", s.knownControllers)
 	case OnModel:
 		c.Flags().StringVarP(&s.modelFlag, "model", "m", "", "Model to act on: [controller:][owner/]model")
+		s.complete(c, "model", s.knownModels)
 	}
 	return c
+}
+
+// complete offers names from the client's own files for a flag; nothing is asked of a controller while a person types.
+func (s *Session) complete(c *cobra.Command, flag string, list func() []string) {
+	err := c.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return list(), cobra.ShellCompDirectiveNoFileComp
+	})
+	if err != nil {
+		panic(err) // the flag was added a line above
+	}
+}
+
+func (s *Session) knownControllers() []string {
+	all, _, err := s.cfg.Store.Controllers()
+	if err != nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+func (s *Session) knownModels() []string {
+	name, err := s.ControllerName()
+	if err != nil {
+		return nil
+	}
+	all, _, err := s.cfg.Store.Models(name)
+	if err != nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(all))
 }
 
 func indent(s string) string {

@@ -22,7 +22,7 @@ func printActions(s *session.Session, format *output.Format, app string, all map
 	doc := map[string]any{}
 	for n, a := range all {
 		if schema {
-			doc[n] = a.Params
+			doc[n] = output.NumbersIn(a.Params)
 		} else {
 			doc[n] = a.Description
 		}

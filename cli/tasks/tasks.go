@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,7 +58,7 @@ type taskDoc struct {
 }
 
 func document(r action.ActionResult, utc bool) taskDoc {
-	d := taskDoc{Status: r.Status, Message: r.Message, Results: r.Output, Timing: map[string]string{}}
+	d := taskDoc{Status: r.Status, Message: r.Message, Results: output.NumbersIn(r.Output), Timing: map[string]string{}}
 	if r.Action != nil {
 		d.ID, d.Action = untag(r.Action.Tag), r.Action.Name
 		if names.ValidMachine(untag(r.Action.Receiver)) {
@@ -201,13 +202,11 @@ func results(s *session.Session, format *output.Format, res []action.ActionResul
 }
 
 func returnCode(d taskDoc) int {
-	switch v := d.Results["return-code"].(type) {
-	case float64:
-		return int(v)
-	case int:
-		return v
+	n, err := strconv.Atoi(fmt.Sprint(d.Results["return-code"]))
+	if err != nil {
+		return 0 // an action need not have one
 	}
-	return 0
+	return n
 }
 
 // plain prints what the programs printed: alone for one task, below a heading for several.

@@ -17,9 +17,14 @@ type Row struct {
 	Tag string `json:"tag"` // machine-0, unit-mysql-0
 	// Verifier is the salted hash of the agent's password; empty until enrolled.
 	Verifier string `json:"verifier,omitempty"`
-	// TokenVerifier is the salted hash of the one-time token; empty once used.
+	// TokenVerifier is the salted hash of the one-time token; empty once the
+	// agent has come back with its certificate.
 	TokenVerifier string    `json:"token-verifier,omitempty"`
 	TokenExpiry   time.Time `json:"token-expiry,omitzero"`
+	// Spent is the verifier of the token that enrolled this agent, until the
+	// agent's first login with its certificate or the token's end: an answer
+	// that was lost on the way can be asked for again, with the same key only.
+	Spent string `json:"spent,omitempty"`
 	// Nonce is the machine's start nonce, "" for units.
 	Nonce string `json:"nonce,omitempty"`
 	// KeyID is the SHA-256 of the public key of the first enrolment (hex);
@@ -58,8 +63,9 @@ func Issue(tx *state.Tx, s state.Scope, tag, verifier, nonce string, now time.Ti
 	})
 }
 
-// Enrol consumes the token: the password's verifier replaces it in one
-// transaction, so of any number of tries exactly one succeeds.
+// Enrol binds the token to the first key it is shown with: of any number of
+// keys exactly one enrols. The same key may ask again, because the answer may
+// have been lost on its way; [Confirm] ends that.
 func Enrol(tx *state.Tx, s state.Scope, tag, tokenVerifier, verifier, keyID string, now time.Time) error {
 	r, err := Table.Get(tx, s, tag)
 	switch {
@@ -67,10 +73,23 @@ func Enrol(tx *state.Tx, s state.Scope, tag, tokenVerifier, verifier, keyID stri
 		return err
 	case r.TokenVerifier == "" || r.TokenVerifier != tokenVerifier:
 		return ErrUsed
+	case r.KeyID != "" && r.KeyID != keyID:
+		return ErrUsed
 	case now.After(r.TokenExpiry):
 		return ErrExpired
 	}
-	r.TokenVerifier, r.Verifier, r.KeyID, r.Enrolled = "", verifier, keyID, now
+	r.Verifier, r.KeyID, r.Enrolled = verifier, keyID, now
+	return Table.Put(tx, s, r)
+}
+
+// Confirm ends the life of the token: the agent has shown its certificate and
+// its password.
+func Confirm(tx *state.Tx, s state.Scope, tag string) error {
+	r, err := Table.Get(tx, s, tag)
+	if err != nil || r.TokenVerifier == "" {
+		return err
+	}
+	r.TokenVerifier, r.TokenExpiry = "", time.Time{}
 	return Table.Put(tx, s, r)
 }
 

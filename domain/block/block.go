@@ -5,8 +5,8 @@ package block
 
 import (
 	"fmt"
+	"slices"
 
-	"github.com/scarab-ops/scarab/domain/sequence"
 	"github.com/scarab-ops/scarab/state"
 )
 
@@ -29,7 +29,7 @@ const MaxMessage = 4 << 10
 
 // A Row is one block that is on.
 type Row struct {
-	ID      int    `json:"id"`
+	ID      int    `json:"id"` // one for each type
 	Type    Type   `json:"type"`
 	Message string `json:"message,omitempty"`
 }
@@ -85,11 +85,7 @@ func On(tx *state.Tx, s state.Scope, t Type, message string) error {
 	if Table.Has(tx, s, string(t)) {
 		return fmt.Errorf("cannot block: block %s is already ON", t)
 	}
-	n, err := sequence.Next(tx, s, "block", 0)
-	if err != nil {
-		return err
-	}
-	return Table.Put(tx, s, Row{ID: n, Type: t, Message: message})
+	return Table.Put(tx, s, Row{ID: slices.Index(Types(), t), Type: t, Message: message})
 }
 
 // Off lifts a block.

@@ -143,16 +143,17 @@ func (p *Picture) Application(a application.Row) status.Entry {
 
 // Address returns the address of a machine that others use.
 func (p *Picture) Address(m names.Machine) string {
-	seen := p.Seen[m]
-	for _, scope := range []string{"public", "local-cloud"} {
-		for _, a := range seen.Addresses {
-			if a.Scope == scope {
-				return a.Value
-			}
+	local := ""
+	for _, a := range p.Seen[m].Addresses {
+		switch {
+		case a.Scope == "public":
+			return a.Value
+		case a.Scope == "local-cloud" && local == "":
+			local = a.Value
 		}
 	}
-	if i, ok := p.Instances[m]; ok && len(i.Addresses) > 0 {
-		return i.Addresses[0]
+	if local == "" && len(p.Instances[m].Addresses) > 0 {
+		return p.Instances[m].Addresses[0]
 	}
-	return ""
+	return local
 }

@@ -162,11 +162,14 @@ func (e *NotFoundError) Error() string { return fmt.Sprintf("task %q not found",
 // Code is the wire code of the error.
 func (e *NotFoundError) Code() string { return "not found" }
 
-// Start marks a task as running. A task that is no longer pending is refused.
+// Start marks a task as running; again is no change. An ended task is refused.
 func Start(tx *state.Tx, s state.Scope, receiver string, id names.Task, now time.Time) error {
 	t, err := own(tx, s, receiver, id)
 	if err != nil {
 		return err
+	}
+	if t.Status == "running" {
+		return nil // it said so before
 	}
 	if t.Status != "pending" {
 		return fmt.Errorf("cannot start task %s: it is %s", id, t.Status)

@@ -2,11 +2,16 @@ package threats_test
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
+	"golang.org/x/crypto/argon2"
+	"log/slog"
 	"math/big"
 	"net/url"
 	"testing"
@@ -76,4 +81,31 @@ func signedBy(t *testing.T, a, by *cluster.Agent) *tls.Certificate {
 		out.Certificate = append(out.Certificate, c.Raw)
 	}
 	return out
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// oldHash is a person's hash of an earlier, cheaper policy.
+func oldHash(pw string) string {
+	salt := []byte("0123456789abcdef")
+	key := argon2.IDKey([]byte(pw), salt, 1, 8<<10, 1, 32)
+	b := base64.RawStdEncoding.EncodeToString
+	return "$argon2id$t=1,m=8192,p=1$" + b(salt) + "$" + b(key)
+}
+
+// expiredServer signs a server's certificate with the CA's own key.
+func expiredServer(t *testing.T, caPEM, keyPEM []byte, tmpl *x509.Certificate) (*tls.Certificate, error) {
+	t.Helper()
+	b, _ := pem.Decode(keyPEM)
+	k, err := x509.ParsePKCS8PrivateKey(b.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	leafKey := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
+	ca := parseChain(t, caPEM)[0]
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, ca, leafKey.Public(), k)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{der, ca.Raw}, PrivateKey: leafKey}, nil
 }

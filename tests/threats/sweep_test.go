@@ -113,7 +113,7 @@ func plant(t *testing.T, w *bench.World) {
 
 // ownUnit and ownMachine tell whether a row is the caller's own to change.
 func ownUnit(key string) bool {
-	for _, own := range []string{"a/0", "unit-a-0", "lease/a", "leader-settings/a", "relation-app/0", "application/a", "status/relation/0"} {
+	for _, own := range []string{"a/0", "unit-a-0", "lease/a", "leader-settings/a", "relation-app/0/", "relation-app/4/a", "application/a", "status/relation/0", "status/relation/4"} {
 		if strings.Contains(key, own) {
 			return true
 		}

@@ -216,11 +216,7 @@ func record(tx *state.Tx, now time.Time, m model.Row, id names.Machine, nonce st
 	if err := machine.Instances.Put(tx, s, row); err != nil {
 		return err
 	}
-	message := "Running"
-	if i.BaseNote != "" {
-		message += "; " + i.BaseNote
-	}
-	return status.Set(tx, s, status.OfInstance(string(id)), status.Entry{Status: "running", Message: message, Since: now})
+	return status.Set(tx, s, status.OfInstance(string(id)), status.Entry{Status: "running", Message: "Running", Since: now})
 }
 
 func (w *worker) failedStart(ctx context.Context, r *engine.Run, m model.Row, mc machine.Row, cause error) error {

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/scarab-ops/scarab/apiserver/facades/wiremap"
 	"github.com/scarab-ops/scarab/charm"
+	"github.com/scarab-ops/scarab/constraint"
 	"github.com/scarab-ops/scarab/domain/application"
 	"github.com/scarab-ops/scarab/domain/fullstatus"
 	"github.com/scarab-ops/scarab/domain/machine"
@@ -44,8 +44,12 @@ func detailed(e domstatus.Entry, version, life string, whole bool) wireclient.De
 	return d
 }
 
-// noData is shared by all statuses without data; nobody writes to it.
-var noData = map[string]any{}
+// What all have alike is shared; nobody writes to it.
+var (
+	noData       = map[string]any{}
+	noContainers = map[string]wireclient.MachineStatus{}
+	hostsUnits   = []string{"JobHostUnits"}
+)
 
 func (s status) full(now time.Time) wireclient.FullStatus {
 	out := wireclient.FullStatus{
@@ -100,12 +104,12 @@ func (s status) machine(m machine.Row) wireclient.MachineStatus {
 		version = ""
 	}
 	out := wireclient.MachineStatus{
-		ID: string(m.ID), Base: wiremap.FromBase(base), Constraints: m.Constraints.String(),
+		ID: string(m.ID), Base: wiremap.FromBase(base), Constraints: constraints(m.Constraints),
 		AgentStatus:    detailed(agent, version, m.Life.Wire(), false),
 		InstanceStatus: detailed(instanceStatus(s.p.Status(domstatus.OfInstance(string(m.ID))), inst), "", "", false),
 		InstanceID:     inst.InstanceID, DisplayName: inst.DisplayName, Hostname: seen.Hostname,
 		DNSName: s.p.Address(m.ID), IPAddresses: addresses(inst, seen), Hardware: hardware(inst),
-		Containers: map[string]wireclient.MachineStatus{}, Jobs: []string{"JobHostUnits"},
+		Containers: noContainers, Jobs: hostsUnits,
 		NetworkInterfaces: interfaces(seen),
 	}
 	modified := domstatus.Entry{Status: "idle", Since: m.Created}
@@ -130,23 +134,32 @@ func instanceStatus(e domstatus.Entry, i machine.Instance) domstatus.Entry {
 	return e
 }
 
+// constraints prints constraints; most machines have none.
+func constraints(v constraint.Value) string {
+	if v == (constraint.Value{}) {
+		return ""
+	}
+	return v.String()
+}
+
 func hardware(i machine.Instance) string {
 	if i.InstanceID == "" {
 		return ""
 	}
-	parts := []string{
-		"arch=" + i.Arch, "cores=" + strconv.Itoa(i.Cores), fmt.Sprintf("mem=%dM", i.MemMiB),
-	}
+	b := make([]byte, 0, 128)
+	b = append(append(b, "arch="...), i.Arch...)
+	b = strconv.AppendInt(append(b, " cores="...), int64(i.Cores), 10)
+	b = append(strconv.AppendInt(append(b, " mem="...), i.MemMiB, 10), 'M')
 	if i.RootDiskMiB > 0 {
-		parts = append(parts, fmt.Sprintf("root-disk=%dM", i.RootDiskMiB))
+		b = append(strconv.AppendInt(append(b, " root-disk="...), i.RootDiskMiB, 10), 'M')
 	}
 	if i.Zone != "" {
-		parts = append(parts, "availability-zone="+i.Zone)
+		b = append(append(b, " availability-zone="...), i.Zone...)
 	}
 	if i.Isolation != "" {
-		parts = append(parts, "isolation="+i.Isolation)
+		b = append(append(b, " isolation="...), i.Isolation...)
 	}
-	return strings.Join(parts, " ")
+	return string(b)
 }
 
 // addresses leaves out what no other machine can reach.

@@ -181,7 +181,7 @@ func getAccess(_ Service, c facade.Call, e wire.Entity) (wirectl.UserAccessResul
 	}
 	level := user.Level(c.View(), u, user.OnController)
 	if level == "" {
-		return wirectl.UserAccessResult{}, &wiremap.AccessError{Text: fmt.Sprintf("user %q not found", string(u)), What: "user not found"}
+		return wirectl.UserAccessResult{}, &user.AccessError{Text: fmt.Sprintf("user %q not found", string(u)), What: "user not found"}
 	}
 	return wirectl.UserAccessResult{Result: &wirectl.UserAccess{Access: level, UserTag: u.Tag().String()}}, nil
 }
@@ -193,10 +193,10 @@ func modifyAccess(_ Service, c facade.Call, a wirectl.ModifyControllerAccess) er
 	}
 	c.Concerns(a.UserTag)
 	return c.Update(func(tx *state.Tx) error {
-		if err := wiremap.Modify(tx, u.Local(), user.OnController, []string{"login", "superuser"}, a.Action, a.Access); err != nil {
+		if err := user.Modify(tx, u.Local(), user.OnController, []string{"login", "superuser"}, a.Action, a.Access); err != nil {
 			return err
 		}
-		return wiremap.SomebodyRules(tx)
+		return user.SomebodyRules(tx)
 	})
 }
 

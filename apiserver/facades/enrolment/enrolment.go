@@ -11,7 +11,6 @@ import (
 	"github.com/scarab-ops/scarab/apiserver/facade"
 	"github.com/scarab-ops/scarab/authz"
 	"github.com/scarab-ops/scarab/domain/agentcred"
-	"github.com/scarab-ops/scarab/domain/controller"
 	"github.com/scarab-ops/scarab/domain/model"
 	"github.com/scarab-ops/scarab/names"
 	"github.com/scarab-ops/scarab/password"
@@ -66,15 +65,15 @@ func enrol(s Service, c facade.Call, a agentapi.EnrolArgs) (agentapi.EnrolResult
 		return agentapi.EnrolResult{}, err
 	}
 	err = c.Update(func(tx *state.Tx) error {
-		if err := agentcred.Enrol(tx, scope, tag.String(), row.TokenVerifier, string(hash), keyID, c.Now()); err != nil {
-			return err
-		}
-		return controller.Tokens.Delete(tx, scope, tag.String())
+		return agentcred.Enrol(tx, scope, tag.String(), row.Token(), string(hash), keyID, c.Now())
 	})
 	return agentapi.EnrolResult{Certificate: string(chain), NotAfter: notAfter}, err
 }
 
 func renew(s Service, c facade.Call, a agentapi.RenewArgs) (agentapi.EnrolResult, error) {
+	if c.Caller.Kind == authz.Enrolling && !c.Caller.Renewing {
+		return agentapi.EnrolResult{}, authz.ErrDenied
+	}
 	scope, tag := model.ScopeOf(c.Caller.Model), c.Caller.Tag()
 	chain, notAfter, keyID, err := s.Signer.SignAgent([]byte(a.CSR), c.Caller.Model, tag, c.Now())
 	if err != nil {

@@ -159,6 +159,6 @@ func modifyAccess(_ Service, c facade.Call, a wiremm.ModifyModelAccess) error {
 		if _, err := model.Get(tx, id); err != nil {
 			return authz.ErrDenied
 		}
-		return wiremap.Modify(tx, u.Local(), string(id), []string{"read", "write", "admin"}, a.Action, a.Access)
+		return user.Modify(tx, u.Local(), string(id), []string{"read", "write", "admin"}, a.Action, a.Access)
 	})
 }

@@ -4,6 +4,7 @@
 package unitagent
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -167,9 +168,13 @@ func claim(_ Service, c facade.Call) (agentapi.ClaimResult, error) {
 	err := update(c, func(tx *state.Tx, s self) error {
 		res = agentapi.ClaimResult{}
 		if s.unit.Life != life.Alive {
-			return &lease.DeniedError{Name: string(s.unit.Application)}
+			return nil // it gives leadership up, and takes none
 		}
 		row, err := lease.Claim(tx, s.scope, string(s.unit.Application), string(s.unit.Name), c.Now())
+		var denied *lease.DeniedError
+		if errors.As(err, &denied) {
+			return nil // somebody else leads
+		}
 		if err != nil {
 			return err
 		}

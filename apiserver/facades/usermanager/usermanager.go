@@ -8,7 +8,6 @@ import (
 
 	"github.com/scarab-ops/scarab/apiserver/facade"
 	"github.com/scarab-ops/scarab/apiserver/facades/refuse"
-	"github.com/scarab-ops/scarab/apiserver/facades/wiremap"
 	"github.com/scarab-ops/scarab/authz"
 	"github.com/scarab-ops/scarab/domain/model"
 	"github.com/scarab-ops/scarab/domain/user"
@@ -46,7 +45,7 @@ func Endpoints(s Service) ([]facade.Endpoint, error) { return facade.Bind(v3(), 
 func bad(err error) error { return &facade.BadRequest{Reason: err.Error()} }
 
 func notFound(u names.User) error {
-	return &wiremap.AccessError{Text: fmt.Sprintf("user %q not found", string(u)), What: "user not found"}
+	return &user.AccessError{Text: fmt.Sprintf("user %q not found", string(u)), What: "user not found"}
 }
 
 // hash checks and hashes a password that a person chose.
@@ -133,7 +132,7 @@ func edit(c facade.Call, tag string, f func(*state.Tx, user.Row) error) error {
 		if err := f(tx, row); err != nil {
 			return err
 		}
-		return wiremap.SomebodyRules(tx)
+		return user.SomebodyRules(tx)
 	})
 }
 

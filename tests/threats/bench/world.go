@@ -54,10 +54,12 @@ func Password(u names.User) client.Secret {
 	return client.NewSecret("pw-" + string(u) + "-pw")
 }
 
-// Relations of M1: a:link with c:link, and b:link with d:link.
+// Relations of M1: a:link with c:link, and b:link with d:link. Those before
+// them are the rings of the four applications, RelationA that of a.
 const (
-	RelationAC = 0
-	RelationBD = 1
+	RelationA  = 0
+	RelationAC = 4
+	RelationBD = 5
 )
 
 // A World is a running controller under attack.

@@ -1,10 +1,9 @@
-package wiremap
+package user
 
 import (
 	"fmt"
 	"slices"
 
-	"github.com/scarab-ops/scarab/domain/user"
 	"github.com/scarab-ops/scarab/names"
 	"github.com/scarab-ops/scarab/state"
 )
@@ -24,24 +23,24 @@ func Modify(tx *state.Tx, u names.User, on string, levels []string, action, leve
 	if want < 0 {
 		return &AccessError{fmt.Sprintf("cannot change access: %.80q is none of %v", level, levels), "bad request"}
 	}
-	if !user.Table.Has(tx, state.Controller, string(u)) {
+	if !Table.Has(tx, state.Controller, string(u)) {
 		return &AccessError{fmt.Sprintf("cannot change access: user %q not found", string(u)), "user not found"}
 	}
-	have := slices.Index(levels, user.Level(tx, u, on))
+	have := slices.Index(levels, Level(tx, u, on))
 	switch action {
 	case "grant":
 		if have >= want {
 			return &AccessError{fmt.Sprintf("user already has %q access or greater", level), "already exists"}
 		}
-		return user.Grants.Put(tx, state.Controller, user.Grant{User: u, On: on, Level: level})
+		return Grants.Put(tx, state.Controller, Grant{User: u, On: on, Level: level})
 	case "revoke":
 		if have < want {
 			return &AccessError{fmt.Sprintf("user %q does not have %q access", string(u), level), "not found"}
 		}
 		if want == 0 {
-			return user.Grants.Delete(tx, state.Controller, string(u)+"/"+on)
+			return Grants.Delete(tx, state.Controller, string(u)+"/"+on)
 		}
-		return user.Grants.Put(tx, state.Controller, user.Grant{User: u, On: on, Level: levels[want-1]})
+		return Grants.Put(tx, state.Controller, Grant{User: u, On: on, Level: levels[want-1]})
 	}
 	return &AccessError{fmt.Sprintf("cannot change access: unknown action %.80q, use grant or revoke", action), "bad request"}
 }
@@ -49,11 +48,11 @@ func Modify(tx *state.Tx, u names.User, on string, levels []string, action, leve
 // SomebodyRules fails if nobody who can log in is left to rule the controller:
 // the change that would lock everybody out is refused.
 func SomebodyRules(r state.Reader) error {
-	for g, err := range user.Grants.All(r, state.Controller) {
-		if err != nil || g.On != user.OnController || g.Level != "superuser" {
+	for g, err := range Grants.All(r, state.Controller) {
+		if err != nil || g.On != OnController || g.Level != "superuser" {
 			continue
 		}
-		if u, err := user.Table.Get(r, state.Controller, string(g.User)); err == nil && !u.Disabled {
+		if u, err := Table.Get(r, state.Controller, string(g.User)); err == nil && !u.Disabled {
 			return nil
 		}
 	}

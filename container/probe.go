@@ -1,0 +1,51 @@
+package container
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// Probe tries what this host allows, strongest first. The reasons say why a
+// stronger isolation is not to be had. A Runtime makes machines of the
+// strongest kind only; New fails where that is refused.
+func Probe() (Isolation, []string) {
+	var why []string
+	namespaces := tryClone(syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET)
+	switch {
+	case os.Geteuid() != 0:
+		why = append(why, "not root")
+	case namespaces != nil:
+		why = append(why, namespaces.Error())
+	default:
+		err := inPrivateMounts(func() error { return nil })
+		if err == nil {
+			return IsolationContainer, nil
+		}
+		why = append(why, err.Error())
+	}
+	if namespaces == nil {
+		return IsolationRootless, why
+	}
+	return IsolationProcess, append(why, namespaces.Error())
+}
+
+// tryClone makes a process in new namespaces that ends at once.
+func tryClone(flags uintptr) error {
+	cmd := exec.Command("/bin/true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("cannot make namespaces: %w", err)
+	}
+	return nil
+}
+
+// BareClone makes and ends a process in the namespaces of a machine and does
+// nothing else: the least that any machine can take, for benchmarks.
+func BareClone() error {
+	return tryClone(syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET |
+		syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC)
+}

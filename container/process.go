@@ -1,5 +1,0 @@
-package container
-
-import "errors"
-
-func becomeProcess() error { return errors.New("x") }
