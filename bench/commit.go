@@ -97,4 +97,3 @@ func bareStore(dir string) (*embed.Etcd, func(), error) {
 	e.Close()
 	return nil, nil, err
 }
-

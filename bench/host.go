@@ -46,7 +46,6 @@ func imageRoot(ctx context.Context) (string, error) {
 type host struct {
 	admin  *client.Conn
 	api    *hostapi.Client
-	pid    int // of the controller
 	cancel context.CancelFunc
 	done   chan error
 	log    string

@@ -151,11 +151,16 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// until asks f again and again until it holds or the time is over.
+// until asks f every 2 ms until it holds or the time is over.
 func until(ctx context.Context, patience time.Duration, f func() error) error {
+	return untilEvery(ctx, 2*time.Millisecond, patience, f)
+}
+
+// untilEvery is for questions that cost what is measured: they are asked less.
+func untilEvery(ctx context.Context, every, patience time.Duration, f func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		err := f()

@@ -29,21 +29,21 @@ func machines(b *bench) ([]line, error) {
 	defer func() { _ = rt.Teardown() }() // what is left is told by the next New
 	k := &kernels{b: b, rt: rt, image: image, self: self, dir: b.TempDir()}
 	var lines []line
-	for _, n := range []int{1, 50} {
-		times := max(b.runs, 5)
-		if n == 1 {
-			times = 5 * b.runs
-		}
-		made, gone, err := k.compare(n, times)
+	for _, x := range []struct {
+		what     string
+		n, times int
+	}{
+		{"a machine ready over the bare clone and mount calls", 1, 5 * b.runs},
+		{"50 machines ready at once over the bare calls", 50, max(b.runs, 5)},
+	} {
+		l, err := b.pair(x.what, 1.5, 1, x.times, k.ready(x.n), k.bareReady(x.n))
 		if err != nil {
 			return lines, err
 		}
-		lines = append(lines, made)
-		if n == 1 {
-			lines = append(lines, gone)
-		}
+		lines = append(lines, l)
 	}
-	return lines, nil
+	l, err := b.pair("a machine destroyed over the kernel's own teardown", 2, 1, 5*b.runs, k.destroyed, k.tornDown)
+	return append(lines, l), err
 }
 
 // kernels makes machines both ways.
@@ -54,41 +54,12 @@ type kernels struct {
 	made             int
 }
 
-// compare measures both ways n machines at once. Making and destroying are
-// measured on the same machines.
-func (k *kernels) compare(n, times int) (made, gone line, err error) {
-	var endOurs, endBare []time.Duration
-	create := func() (time.Duration, error) {
-		up, down, err := k.ours(n)
-		endOurs = append(endOurs, down)
-		return up, err
-	}
-	bare := func() (time.Duration, error) {
-		up, down, err := k.bare(n)
-		endBare = append(endBare, down)
-		return up, err
-	}
-	what := "a machine ready over the bare clone and mount calls"
-	if n > 1 {
-		what = fmt.Sprintf("%d machines ready at once over the bare calls", n)
-	}
-	made, err = k.b.pair(what, 1.5, 1, times, create, bare)
-	if err != nil {
-		return made, gone, err
-	}
-	x, y := median(endOurs[1:]), median(endBare[1:])
-	return made, line{
-		what: "a machine destroyed over the kernel's own teardown", target: 2, unit: "x", value: float64(x) / float64(y),
-		detail: fmt.Sprintf("%s over %s, medians of %d", round(x), round(y), times),
-	}, nil
-}
-
-func (k *kernels) ours(n int) (up, down time.Duration, err error) {
+// create makes n machines at once.
+func (k *kernels) create(n int) ([]string, error) {
 	ids := make([]string, n)
 	first := k.made
 	k.made += n
-	begun := time.Now()
-	err = atOnce(n, func(i int) error {
+	return ids, atOnce(n, func(i int) error {
 		key := fmt.Sprint(first + i)
 		m, err := k.rt.Create(k.b.ctx, container.Spec{
 			Key: key, Controller: "bench", Hostname: "m" + key, Root: k.image, Profile: container.ProfilePlain, Resolvers: []string{"192.0.2.53"},
@@ -96,32 +67,73 @@ func (k *kernels) ours(n int) (up, down time.Duration, err error) {
 		ids[i] = m.ID
 		return err
 	})
-	up = time.Since(begun)
-	begun = time.Now()
-	err = errors.Join(err, k.rt.DestroyAll(k.b.ctx, ids...))
-	return up, time.Since(begun), err
 }
 
-func (k *kernels) bare(n int) (up, down time.Duration, err error) {
+func (k *kernels) ready(n int) side {
+	return func() (time.Duration, error) {
+		begun := time.Now()
+		ids, err := k.create(n)
+		took := time.Since(begun)
+		return took, errors.Join(err, k.rt.DestroyAll(k.b.ctx, ids...))
+	}
+}
+
+func (k *kernels) destroyed() (time.Duration, error) {
+	ids, err := k.create(1)
+	if err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	err = k.rt.Destroy(k.b.ctx, ids[0])
+	return time.Since(begun), err
+}
+
+func (k *kernels) bareReady(n int) side {
+	return func() (time.Duration, error) {
+		dir, err := os.MkdirTemp(k.dir, "bare-")
+		if err != nil {
+			return 0, err
+		}
+		ms := make([]*bareMachine, n)
+		begun := time.Now()
+		err = atOnce(n, func(i int) (err error) {
+			ms[i], err = newBare(k.self, dir, k.image, i)
+			return err
+		})
+		took := time.Since(begun)
+		for _, m := range ms {
+			if m != nil {
+				err = errors.Join(err, m.end())
+			}
+		}
+		return took, errors.Join(err, os.RemoveAll(dir))
+	}
+}
+
+// tornDown has the kernel take down the same parts: the processes with their
+// namespaces and mounts, the network device, the control groups.
+func (k *kernels) tornDown() (time.Duration, error) {
 	dir, err := os.MkdirTemp(k.dir, "bare-")
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	ms := make([]*bareMachine, n)
+	m, err := newBare(k.self, dir, k.image, 0)
+	if err != nil {
+		return 0, err
+	}
+	g, err := m.dress()
+	if err != nil {
+		return 0, errors.Join(err, m.end())
+	}
 	begun := time.Now()
-	err = atOnce(n, func(i int) (err error) {
-		ms[i], err = newBare(k.self, dir, k.image, i)
-		return err
-	})
-	up = time.Since(begun)
-	begun = time.Now()
-	err = errors.Join(err, atOnce(n, func(i int) error {
-		if ms[i] == nil {
-			return nil
+	err = errors.Join(m.end(), atOnce(2, func(i int) error {
+		if i == 0 {
+			return deleteLink(bareLink)
 		}
-		return ms[i].end()
+		return g.remove()
 	}))
-	return up, time.Since(begun), errors.Join(err, os.RemoveAll(dir))
+	took := time.Since(begun)
+	return took, errors.Join(err, os.RemoveAll(dir))
 }
 
 func atOnce(n int, f func(int) error) error {

@@ -64,6 +64,13 @@ func simulate(ctx context.Context, st *state.Store, n int) error {
 
 func simulateApplication(tx *state.Tx, m model.Row, d application.Deploy) error {
 	s, now := model.ScopeOf(m.UUID), time.Now()
+	for range d.Units {
+		host, err := machine.Add(tx, s, machine.Row{Base: d.Base, Created: now})
+		if err != nil {
+			return err
+		}
+		d.Placement = append(d.Placement, application.Placement{Machine: host.ID})
+	}
 	if _, err := application.Add(tx, m, d, now); err != nil {
 		return err
 	}
@@ -123,7 +130,7 @@ func (here) Connected(names.Model, string) (bool, time.Time) { return true, time
 type reads struct{}
 
 func (reads) Level(names.User, authz.Target) authz.Level { return authz.Admin }
-func (reads) Present(*authz.Caller) bool                    { return true }
+func (reads) Present(*authz.Caller) bool                 { return true }
 
 // fullStatus compares a whole answer to FullStatus, made from the state and
 // encoded, with the encoding of that answer alone.

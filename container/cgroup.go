@@ -31,6 +31,9 @@ type cgroups struct {
 	v2ctl  []string          // wanted controllers that live in v2
 }
 
+// none tells that no control groups are ours to use.
+func (c *cgroups) none() bool { return c.v2 == "" }
+
 func (c *cgroups) v2dir(parts ...string) string {
 	return filepath.Join(append([]string{c.v2, c.folder}, parts...)...)
 }
@@ -123,6 +126,9 @@ func (c *cgroups) handDown(dir string) error {
 // tree the limits sit on the machine's folder, which stays root's; "machine"
 // below it belongs to the machine.
 func (c *cgroups) create(id string, l Limits, idBase int) error {
+	if c.none() {
+		return nil
+	}
 	if l.Pids == 0 {
 		l.Pids = DefaultPids
 	}
@@ -212,6 +218,9 @@ func (c *cgroups) attach(id string, pid int) error {
 // open gives a descriptor of one of the machine's version 2 groups, for
 // starting a process straight into it.
 func (c *cgroups) open(id, leaf string) (int, error) {
+	if c.none() {
+		return -1, nil
+	}
 	fd, err := unix.Open(c.v2dir(id, leaf), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("cannot open a control group: %w", err)
@@ -223,6 +232,9 @@ func (c *cgroups) open(id, leaf string) (int, error) {
 // machine's own tree, so that the init inside may move them to a session. It
 // is made when needed: the init may tidy it away.
 func (c *cgroups) openExec(id string, idBase int) (int, error) {
+	if c.none() {
+		return -1, nil
+	}
 	dir := c.v2dir(id, "machine", "exec")
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return -1, fmt.Errorf("cannot make a control group: %w", err)
@@ -235,6 +247,9 @@ func (c *cgroups) openExec(id string, idBase int) (int, error) {
 
 // killAll ends what still runs in a machine's version 2 group.
 func (c *cgroups) killAll(id string) {
+	if c.none() {
+		return
+	}
 	dir := c.v2dir(id)
 	if os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) == nil {
 		return
@@ -259,6 +274,9 @@ func (c *cgroups) remove(id string) error {
 	if !idPattern.MatchString(id) {
 		return fmt.Errorf("cannot remove control groups: %q is no machine", id)
 	}
+	if c.none() {
+		return nil
+	}
 	dirs := []string{c.v2dir(id)}
 	for _, mount := range c.v1 {
 		dirs = append(dirs, filepath.Join(mount, c.folder, id))
@@ -276,6 +294,9 @@ func (c *cgroups) remove(id string) error {
 
 // removeAll takes our folder away from every hierarchy once it is empty.
 func (c *cgroups) removeAll() error {
+	if c.none() {
+		return nil
+	}
 	err := removeTree(c.v2dir(), time.Second)
 	for _, mount := range c.v1 {
 		err = errors.Join(err, removeTree(filepath.Join(mount, c.folder), time.Second))

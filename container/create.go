@@ -61,9 +61,12 @@ func (r *Runtime) Create(ctx context.Context, s Spec) (Machine, error) {
 }
 
 func (r *Runtime) describe(id string, s *Spec) *Machine {
-	m := &Machine{ID: id, Key: s.Key, Controller: s.Controller, State: StateCreating, Isolation: IsolationContainer,
+	m := &Machine{ID: id, Key: s.Key, Controller: s.Controller, State: StateCreating, Isolation: r.cfg.Isolation,
 		Profile: s.Profile, Hostname: s.Hostname, Root: s.Root, Limits: s.Limits, Start: s.Start,
 		Resolvers: s.Resolvers, Meta: s.Meta, Created: r.cfg.Now(), BootID: bootID()}
+	if r.cfg.Isolation != IsolationContainer {
+		m.Limits = Limits{} // nothing could hold them: the record does not promise them
+	}
 	for _, f := range s.Files {
 		if f.Host != "" {
 			m.HostFiles = append(m.HostFiles, File{Path: f.Path, Host: f.Host})
@@ -103,7 +106,13 @@ func (r *Runtime) make(ctx context.Context, m *Machine, s *Spec) error {
 	if err := r.store.save(m); err != nil {
 		return err
 	}
-	if err := makeLayers(r.layersOf(m), m.Limits.DiskMiB, m.IDBase); err != nil {
+	var err error
+	if r.cfg.Isolation == IsolationProcess {
+		err = r.makeFolder(m)
+	} else {
+		err = makeLayers(r.layersOf(m), m.Limits.DiskMiB, m.IDBase)
+	}
+	if err != nil {
 		return err
 	}
 	if err := r.start(ctx, m, s.Files); err != nil {
@@ -114,12 +123,15 @@ func (r *Runtime) make(ctx context.Context, m *Machine, s *Spec) error {
 }
 
 func (r *Runtime) layersOf(m *Machine) layers {
-	return layers{base: r.store.machineDir(m.ID), disk: m.Limits.DiskMiB > 0}
+	return layers{base: r.store.machineDir(m.ID), disk: m.Limits.DiskMiB > 0, direct: r.cfg.Isolation == IsolationRootless}
 }
 
 // start clones the first process of a machine, builds the machine around it
 // and returns when it is ready. On an error the caller cleans up.
 func (r *Runtime) start(ctx context.Context, m *Machine, files []File) error {
+	if r.cfg.Isolation == IsolationProcess {
+		return r.startProcess(ctx, m, files)
+	}
 	if err := r.groups.create(m.ID, m.Limits, m.IDBase); err != nil {
 		return err
 	}
@@ -160,8 +172,10 @@ func (r *Runtime) clone(m *Machine) (*net.UnixConn, int, error) {
 		_ = conn.Close()
 		return nil, 0, err
 	}
-	defer unix.Close(group)
-	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: m.IDBase, Size: idsPerMachine}}
+	if group >= 0 {
+		defer unix.Close(group)
+	}
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: m.IDBase, Size: r.cfg.IDs}}
 	cmd := exec.Command("/proc/self/exe", initArg)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=2"}
 	cmd.Dir = "/"
@@ -170,9 +184,9 @@ func (r *Runtime) clone(m *Machine) (*net.UnixConn, int, error) {
 		Setsid: true,
 		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET |
 			syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
-		UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
+		UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: r.cfg.IDs > 1,
 		Credential:  &syscall.Credential{Uid: 0, Gid: 0},
-		UseCgroupFD: true, CgroupFD: group,
+		UseCgroupFD: group >= 0, CgroupFD: max(group, 0),
 	}
 	if err := cmd.Start(); err != nil {
 		_ = conn.Close()
@@ -215,7 +229,7 @@ func (r *Runtime) equip(m *Machine) (root int, err error) {
 
 // tellInit sends what the machine is to be, with the descriptors it needs.
 func (r *Runtime) tellInit(conn *net.UnixConn, m *Machine, root int, files []File) error {
-	s := initSpec{Hostname: m.Hostname, Profile: m.Profile, Address: m.Address, Gateway: r.net.gateway(),
+	s := initSpec{Hostname: m.Hostname, Profile: m.Profile, Isolation: m.Isolation, Address: m.Address, Gateway: r.net.gateway(),
 		Resolvers: m.Resolvers, HostFiles: m.HostFiles, Masked: systemMasked(), Start: m.Start}
 	for _, f := range files {
 		if f.Host == "" {

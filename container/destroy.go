@@ -78,6 +78,9 @@ func (r *Runtime) clean(m *Machine) error {
 		err = errors.Join(err, <-errs)
 	}
 	_ = os.Remove(r.notifySocket(m.ID))
+	if m.Isolation == IsolationProcess {
+		err = errors.Join(err, os.RemoveAll(r.runDirOf(m.ID)))
+	}
 	return err
 }
 
@@ -85,11 +88,17 @@ func (r *Runtime) clean(m *Machine) error {
 // is only touched if it is the one that was recorded.
 func (r *Runtime) kill(m *Machine) {
 	defer r.groups.killAll(m.ID)
+	if uid := ownUser(m); m.Isolation == IsolationProcess && uid != 0 {
+		defer killTree(0, uid) // its user is nobody else's
+	}
 	fd, err := openProcess(m)
 	if err != nil {
 		return
 	}
 	defer unix.Close(fd)
+	if m.Isolation == IsolationProcess {
+		killTree(m.Pid, ownUser(m))
+	}
 	_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
 	awaitExit(fd, 20*time.Second)
 }

@@ -27,6 +27,9 @@ func (r *Runtime) Exec(ctx context.Context, id string, argv []string, in io.Read
 	if m.State != StateRunning || len(argv) == 0 {
 		return ExecResult{}, fmt.Errorf("cannot run a command: machine %s is %s", id, m.State)
 	}
+	if m.Isolation == IsolationProcess {
+		return r.execBound(ctx, &m, argv, in, out, errOut)
+	}
 	proc, err := openProcess(&m)
 	if err != nil {
 		return ExecResult{}, fmt.Errorf("cannot run a command in machine %s: %w", id, err)
@@ -76,15 +79,17 @@ func (r *Runtime) enterCommand(ctx context.Context, m *Machine, argv []string) (
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot enter a machine: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", enterArg, strconv.Itoa(m.Pid), string(m.Profile), string(text))
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", enterArg, strconv.Itoa(m.Pid), string(m.Profile), string(text), strconv.Itoa(r.cfg.IDs))
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root", "LANG=C.UTF-8", "TERM=dumb"}
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{self, gate}
-	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: group}
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: group >= 0, CgroupFD: max(group, 0)}
 	// A command that ends may leave children behind that hold its output.
 	cmd.WaitDelay = 1e9
 	release := func(ok bool) error {
-		_ = unix.Close(group)
+		if group >= 0 {
+			_ = unix.Close(group)
+		}
 		_, _ = self.Close(), gate.Close()
 		if ok {
 			if _, err := open.Write([]byte{1}); err != nil {
@@ -105,16 +110,21 @@ func enter(args []string) error {
 		return errors.New("cannot enter the machine: no limits were set")
 	}
 	_ = gate.Close()
-	if len(args) != 3 {
+	if len(args) != 4 {
 		return errors.New("cannot enter the machine: arguments are missing")
 	}
 	nsenter, err := exec.LookPath("nsenter")
 	if err != nil {
 		return fmt.Errorf("cannot enter the machine: install util-linux: %w", err)
 	}
-	return unix.Exec(nsenter, []string{"nsenter", "--target", args[0], "--user", "--mount", "--pid", "--net", "--uts", "--ipc",
-		"--cgroup", "--setuid", "0", "--setgid", "0", "--root=/proc/" + args[0] + "/root",
-		"/proc/self/fd/3", execArg, args[1], args[2]}, os.Environ())
+	call := []string{"nsenter", "--target", args[0], "--user", "--mount", "--pid", "--net", "--uts", "--ipc",
+		"--cgroup", "--root=/proc/" + args[0] + "/root"}
+	if args[3] == "1" { // we are the machine's only user, and groups cannot be set
+		call = append(call, "--preserve-credentials")
+	} else {
+		call = append(call, "--setuid", "0", "--setgid", "0")
+	}
+	return unix.Exec(nsenter, append(call, "/proc/self/fd/3", execArg, args[1], args[2]), os.Environ())
 }
 
 // execInside takes the profile's privileges away and becomes the command.

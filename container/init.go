@@ -21,7 +21,14 @@ const (
 	reapArg  = "container-reap"
 	enterArg = "container-enter"
 	execArg  = "container-exec"
+	holdArg  = "container-hold"
+	heldArg  = "container-held"
+	boundArg = "container-bound"
+	innerArg = "container-inner"
 )
+
+// EnvIsolation tells a machine's command how the machine is kept apart.
+const EnvIsolation = "SCARAB_ISOLATION"
 
 // IsInit tells whether the process was started to become part of a machine.
 // Every binary that uses a Runtime asks this first thing in main.
@@ -30,7 +37,7 @@ func IsInit(args []string) bool {
 		return false
 	}
 	switch args[1] {
-	case initArg, reapArg, enterArg, execArg:
+	case initArg, reapArg, enterArg, execArg, holdArg, heldArg, boundArg, innerArg:
 		return true
 	}
 	return false
@@ -49,6 +56,14 @@ func InitMain() {
 		err = enter(os.Args[2:])
 	case execArg:
 		err = execInside(os.Args[2:])
+	case holdArg:
+		err = hold()
+	case heldArg:
+		err = held()
+	case boundArg:
+		err = becomeBound()
+	case innerArg:
+		err = becomeInner(os.Args[2:])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -61,6 +76,7 @@ func InitMain() {
 type initSpec struct {
 	Hostname  string     `json:"hostname"`
 	Profile   Profile    `json:"profile"`
+	Isolation Isolation  `json:"isolation"`
 	Address   netip.Addr `json:"address"`
 	Gateway   netip.Addr `json:"gateway"`
 	Resolvers []string   `json:"resolvers"`
@@ -98,7 +114,7 @@ func becomeMachine() error {
 	if _, err := conn.WriteString(readyWord); err != nil {
 		return err
 	}
-	env := []string{"container=scarab", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}
+	env := []string{"container=scarab", EnvIsolation + "=" + string(s.Isolation), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}
 	if s.Profile == ProfileSystem {
 		env = append(env, "NOTIFY_SOCKET="+notifyPath)
 		return unix.Exec("/sbin/init", []string{"/sbin/init", "--log-level=notice", "--show-status=no"}, env)
@@ -201,7 +217,7 @@ func serviceUnit(start []string) string {
 		cmd.WriteString(quoteUnit(arg))
 	}
 	return "[Unit]\nDescription=Scarab machine agent\nAfter=network.target\nStartLimitIntervalSec=0\n\n" +
-		"[Service]\nExecStart=" + cmd.String() + "\nRestart=always\nRestartSec=1\nKillMode=process\n" +
+		"[Service]\nExecStart=" + cmd.String() + "\nRestart=always\nRestartSec=1\nKillMode=process\nDelegate=yes\n" +
 		"TasksMax=infinity\nLimitNOFILE=65536\n\n[Install]\nWantedBy=multi-user.target\n"
 }
 

@@ -190,6 +190,9 @@ func (n *network) attach(m *Machine) error {
 }
 
 func (n *network) detach(id string) error {
+	if n.rec.Bridge == "" {
+		return nil
+	}
 	link, err := netlink.LinkByName(n.portOf(id))
 	var missing netlink.LinkNotFoundError
 	if errors.As(err, &missing) {

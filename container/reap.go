@@ -10,9 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reap is the init of plain machines: it starts the command, starts it again a
-// second after it ended, and buries orphans.
+// reap is the init of plain and process machines: it starts the command, starts
+// it again a second after it ended, and buries orphans.
 func reap(command []string) error {
+	bound := len(command) > 0 && command[0] == "--bound"
+	if bound {
+		if command = command[1:]; len(command) > 0 {
+			command = append([]string{"/proc/self/exe", innerArg}, command...)
+		}
+	}
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, syscall.SIGCHLD, syscall.SIGTERM)
 	again := make(chan struct{}, 1)
@@ -24,6 +30,9 @@ func reap(command []string) error {
 			main = startMain(command, later)
 		case s := <-signals:
 			if s == syscall.SIGTERM {
+				if bound { // no kernel ends the others with us
+					killTree(os.Getpid(), 0)
+				}
 				os.Exit(0)
 			}
 			for {
@@ -45,7 +54,10 @@ func startMain(command []string, later func()) int {
 		return -1
 	}
 	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", os.Stdout, os.Stderr
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	// The command must not outlive us: where we are no namespace's first
+	// process, nobody else would end it. The main thread lives as long as we do.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		later()
 		return -1

@@ -15,6 +15,9 @@ import (
 type layers struct {
 	base string // the machine's folder
 	disk bool   // upper and work lie on an own file system in disk.img
+	// direct uses the image as it is: its ids are the machines' already, and an
+	// overlay may not set the trusted attributes.
+	direct bool
 }
 
 func (l layers) upper() string { return filepath.Join(l.top(), "upper") }
@@ -141,10 +144,15 @@ func assemble(l layers, image string, idBase, userns int) (root int, err error) 
 			}
 		}
 		lower := filepath.Join(l.base, "lower")
-		if err := idmapMount(image, lower, userns); err != nil {
+		if l.direct {
+			lower = image
+		} else if err := idmapMount(image, lower, userns); err != nil {
 			return err
 		}
 		opts := "lowerdir=" + lower + ",upperdir=" + l.upper() + ",workdir=" + l.work() + ",xino=off"
+		if l.direct {
+			opts += ",userxattr"
+		}
 		merged := filepath.Join(l.base, "root")
 		if err := unix.Mount("overlay", merged, "overlay", unix.MS_NODEV, opts); err != nil {
 			return fmt.Errorf("cannot mount the overlay: %w", err)

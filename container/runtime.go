@@ -40,6 +40,12 @@ type Config struct {
 	IDBase     int              // first id of the machines' ranges
 	Log        *slog.Logger     `json:"-"`
 	Now        func() time.Time `json:"-"`
+	// Isolation is the rung of the ladder to stand on; empty is container, and
+	// the only one that New tries out by itself. For rootless the process must be
+	// inside a Space.
+	Isolation Isolation
+	// IDs is how many ids each machine has: 65,536 if 0, or 1.
+	IDs int
 	// RestartPause is how long after its end a machine is started again the
 	// first time; it doubles up to a minute.
 	RestartPause time.Duration
@@ -68,7 +74,7 @@ type Runtime struct {
 	store    store
 	groups   *cgroups
 	net      *network
-	wall     *firewall.Firewall
+	wall     filter
 	exits    *exitWatch
 	lockFile *os.File
 	ctx      context.Context // ends with Close
@@ -86,11 +92,8 @@ type Runtime struct {
 // started again, half-made and half-removed ones removed. It fails if another
 // Runtime is in charge.
 func New(cfg Config) (*Runtime, error) {
-	if kind, why := Probe(); kind != IsolationContainer {
-		return nil, fmt.Errorf("cannot run containers (%s): run as root on a host that allows namespaces and mounts", strings.Join(why, "; "))
-	}
-	if len(cfg.PortPrefix) != 3 {
-		return nil, fmt.Errorf("cannot run containers: port prefix %q has not 3 bytes", cfg.PortPrefix)
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
 	for _, dir := range []string{cfg.Dir, filepath.Join(cfg.Dir, "machines"), cfg.RunDir} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
@@ -111,6 +114,33 @@ func New(cfg Config) (*Runtime, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// check fills in what is left out and refuses a rung that cannot be stood on.
+func (c *Config) check() error {
+	if c.IDs == 0 {
+		c.IDs = idsPerMachine
+	}
+	if len(c.PortPrefix) != 3 {
+		return fmt.Errorf("cannot run machines: port prefix %q has not 3 bytes", c.PortPrefix)
+	}
+	if strings.ContainsAny(c.Dir, `,:\`) {
+		return fmt.Errorf("cannot run machines: the name of the folder %s has a comma, a colon or a backslash", c.Dir)
+	}
+	switch c.Isolation {
+	case "":
+		c.Isolation = IsolationContainer
+		if kind, why := Probe(); kind != IsolationContainer {
+			return fmt.Errorf("cannot run containers (%s): run as root on a host that allows namespaces and mounts", strings.Join(why, "; "))
+		}
+	case IsolationProcess:
+		return checkLandlock()
+	case IsolationRootless:
+		if os.Geteuid() != 0 {
+			return errors.New("cannot run rootless machines: not inside a user namespace of our own")
+		}
+	}
+	return nil
 }
 
 // lock makes sure that one Runtime is in charge. The lock ends with the process.
@@ -135,23 +165,52 @@ func (r *Runtime) lock() error {
 
 func (r *Runtime) takeCharge() error {
 	var err error
-	if r.groups, err = detectCgroups(r.cfg.Cgroups, filepath.Join(r.cfg.RunDir, "cgroup2")); err != nil {
-		return err
-	}
-	if err := r.groups.prepare(); err != nil {
-		return err
-	}
 	if r.exits, err = newExitWatch(r.onExit); err != nil {
 		return err
 	}
 	r.net = &network{file: filepath.Join(r.cfg.Dir, "network.json"),
 		cfg: networkConfig{r.cfg.Bridge, r.cfg.PortPrefix, r.cfg.Subnet}}
+	if r.cfg.Isolation != IsolationContainer {
+		r.groups = &cgroups{} // they belong to somebody else
+	} else if err = r.takeGroups(); err != nil {
+		return err
+	}
+	if r.cfg.Isolation == IsolationProcess {
+		r.net.rec.Subnet, r.wall = r.cfg.Subnet.Masked(), noFilter{}
+		return r.adopt()
+	}
 	if err := r.net.ensure(); err != nil {
 		return err
 	}
 	r.wall = firewall.New(firewall.Config{Table: r.cfg.Table, Bridge: r.cfg.Bridge, PortPrefix: r.cfg.PortPrefix,
 		Subnet: r.net.rec.Subnet, HostTCP: r.cfg.HostTCP, HostDNS: r.cfg.HostDNS, RouteOthers: r.net.routedOthers()})
 	return r.adopt()
+}
+
+// filter is what a Runtime needs of a packet filter.
+type filter interface {
+	Rebuild(machines []firewall.Machine) error
+	Add(m firewall.Machine) error
+	SetRules(id string, rules []firewall.Rule) error
+	Remove(id string) error
+	Delete() error
+}
+
+// noFilter stands where the network is the host's own.
+type noFilter struct{}
+
+func (noFilter) Rebuild([]firewall.Machine) error       { return nil }
+func (noFilter) Add(firewall.Machine) error             { return nil }
+func (noFilter) SetRules(string, []firewall.Rule) error { return nil }
+func (noFilter) Remove(string) error                    { return nil }
+func (noFilter) Delete() error                          { return nil }
+
+func (r *Runtime) takeGroups() error {
+	var err error
+	if r.groups, err = detectCgroups(r.cfg.Cgroups, filepath.Join(r.cfg.RunDir, "cgroup2")); err != nil {
+		return err
+	}
+	return r.groups.prepare()
 }
 
 // Close lets go of the machines, which run on.
@@ -171,19 +230,30 @@ func (r *Runtime) Teardown() error {
 	if left := r.List(); len(left) > 0 {
 		return fmt.Errorf("cannot remove the local cloud: %d machines are left", len(left))
 	}
+	if r.cfg.Isolation == IsolationProcess {
+		return nil
+	}
 	return errors.Join(r.wall.Delete(), r.net.remove(), r.groups.removeAll(), r.unmountPrivate())
 }
 
 func (r *Runtime) unmountPrivate() error {
 	private := filepath.Join(r.cfg.RunDir, "cgroup2")
-	if r.groups.v2 != private {
+	if r.groups.v2 != private || r.groups.none() {
 		return nil
 	}
 	return errors.Join(unix.Unmount(private, unix.MNT_DETACH), os.Remove(private))
 }
 
 // Gateway is the host's address on the machines' network.
-func (r *Runtime) Gateway() netip.Addr { return r.net.gateway() }
+func (r *Runtime) Gateway() netip.Addr {
+	if r.cfg.Isolation == IsolationProcess {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return r.net.gateway()
+}
+
+// Isolation is the rung that machines are on.
+func (r *Runtime) Isolation() Isolation { return r.cfg.Isolation }
 
 // Subnet is the network of the machines.
 func (r *Runtime) Subnet() netip.Prefix { return r.net.rec.Subnet }
@@ -317,7 +387,9 @@ func (r *Runtime) allocate(m *Machine) error {
 	for o := range maps.Values(r.machines) {
 		bases[o.IDBase], addrs[o.Address] = true, true
 	}
-	for m.IDBase = r.cfg.IDBase; bases[m.IDBase]; m.IDBase += idsPerMachine {
+	// In a user's own namespace all machines share the one range there is:
+	// what keeps them apart is that none sees anything of another.
+	for m.IDBase = r.cfg.IDBase; bases[m.IDBase] && r.cfg.Isolation != IsolationRootless; m.IDBase += idsPerMachine {
 	}
 	size := 1 << (32 - r.net.rec.Subnet.Bits())
 	for range size {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -160,9 +161,11 @@ func (c *child) start() (pidfd, pid int, err error) {
 	cmd := exec.Command(c.cfg.Argv[0], c.cfg.Argv[1:]...)
 	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}, c.cfg.Env...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = c.cfg.Dir, out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true,
-		Credential: &syscall.Credential{Uid: uint32(c.cfg.UID), Gid: uint32(c.cfg.GID), Groups: []uint32{}}}
-	if err := cmd.Start(); err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(c.cfg.UID), Gid: uint32(c.cfg.GID), Groups: []uint32{}}
+	}
+	if err := startUnprivileged(cmd); err != nil {
 		return -1, 0, fmt.Errorf("cannot run %s: %w", c.cfg.Argv[0], err)
 	}
 	pid = cmd.Process.Pid
@@ -178,6 +181,22 @@ func (c *child) start() (pidfd, pid int, err error) {
 		c.log.Warn("cannot record the controller's process", "error", err)
 	}
 	return pidfd, pid, nil
+}
+
+// startUnprivileged starts a process that can never gain privileges. The
+// kernel keeps this for each thread and hands it on to what the thread starts;
+// the thread, which cannot go back, ends with the call.
+func startUnprivileged(cmd *exec.Cmd) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread must die
+		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		if err == nil {
+			err = cmd.Start()
+		}
+		done <- err
+	}()
+	return <-done
 }
 
 // adopt finds the process that an earlier supervisor started.

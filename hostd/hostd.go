@@ -37,6 +37,11 @@ type Config struct {
 	DefaultImage string            `json:"default-image"`
 	ControllerID string            `json:"controller-id"`
 	Controller   *ControllerConfig `json:"controller,omitempty"`
+	// Dir and RunDir are the machines' folders; empty for those of an ordinary
+	// host. Program is how the supervisor was started.
+	Dir     string   `json:"dir,omitempty"`
+	RunDir  string   `json:"run-dir,omitempty"`
+	Program []string `json:"program,omitempty"`
 	// HostFiles are folders whose files may be shown to machines.
 	HostFiles []string `json:"host-files"`
 	// Ports of the host that machines may connect to.
@@ -45,6 +50,8 @@ type Config struct {
 	// Machines overrides names and ranges of the runtime; for tests.
 	Machines *container.Config `json:"-"`
 	Log      *slog.Logger      `json:"-"`
+
+	inner bool // this half runs in a user namespace
 }
 
 // ControllerConfig says how to run the controller.
@@ -92,6 +99,12 @@ func (c *Config) fill() {
 		m.RunDir = "/run/scarab/machines"
 		c.Machines = &m
 	}
+	if c.Dir != "" {
+		c.Machines.Dir = c.Dir
+	}
+	if c.RunDir != "" {
+		c.Machines.RunDir = c.RunDir
+	}
 	c.Machines.Log = c.Log
 	if len(c.HostFiles) > 0 {
 		c.Machines.HostFiles = c.HostFiles
@@ -99,7 +112,11 @@ func (c *Config) fill() {
 	if len(c.HostTCP) > 0 {
 		c.Machines.HostTCP = c.HostTCP
 	}
-	if c.Controller != nil && c.Controller.UID == 0 {
+	switch {
+	case c.Controller == nil:
+	case os.Geteuid() != 0 || c.inner: // there is no other user to be had
+		c.Controller.UID, c.Controller.GID = os.Geteuid(), os.Getegid()
+	case c.Controller.UID == 0:
 		c.Controller.UID, c.Controller.GID = DefaultUID, DefaultUID
 	}
 }
@@ -107,7 +124,7 @@ func (c *Config) fill() {
 // controllerUID is the one user besides root that is answered.
 func (c *Config) controllerUID() int {
 	if c.Controller == nil {
-		return 0
+		return os.Geteuid()
 	}
 	return c.Controller.UID
 }
@@ -116,6 +133,19 @@ func (c *Config) controllerUID() int {
 // running, or when root asked for everything to be removed.
 func Run(ctx context.Context, cfg Config) error {
 	cfg.fill()
+	r := probe(&cfg)
+	switch r.kind {
+	case container.IsolationRootless:
+		return runRootless(ctx, cfg, r)
+	case container.IsolationProcess:
+		return runProcesses(ctx, cfg, r)
+	}
+	return runHere(ctx, cfg, r, nil)
+}
+
+// runHere is the supervisor proper. The controller is its own child, but for
+// one that another half of it runs.
+func runHere(ctx context.Context, cfg Config, r rung, out *outside) error {
 	machines, err := container.New(*cfg.Machines)
 	if err != nil {
 		return err
@@ -123,8 +153,19 @@ func Run(ctx context.Context, cfg Config) error {
 	defer machines.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := &server{cfg: cfg, machines: machines, images: &image.Store{Dir: cfg.Images}, quit: cancel}
-	s.child = newChild(cfg.Controller, filepath.Join(cfg.Machines.RunDir, "controller.json"), cfg.Log)
+	s := &server{cfg: cfg, rung: r, machines: machines, images: imagesOf(&cfg), quit: cancel}
+	var own *child
+	if out == nil {
+		own = newChild(cfg.Controller, filepath.Join(cfg.Machines.RunDir, "controller.json"), cfg.Log)
+		s.child = own
+	} else {
+		s.child = out
+		for _, port := range cfg.HostTCP {
+			if err := out.handOver(ctx, machines.Gateway().String(), port); err != nil {
+				return err
+			}
+		}
+	}
 	listener, err := listen(cfg.Socket, cfg.Machines.RunDir, cfg.controllerUID())
 	if err != nil {
 		return err
@@ -132,11 +173,29 @@ func Run(ctx context.Context, cfg Config) error {
 	defer os.Remove(cfg.Socket)
 	errs := make(chan error, 2)
 	go func() { errs <- s.serve(ctx, listener) }()
-	go func() { errs <- s.child.run(ctx) }()
+	go func() {
+		if own != nil {
+			errs <- own.run(ctx)
+			return
+		}
+		<-ctx.Done()
+		errs <- nil
+	}()
 	err = <-errs
 	cancel()
 	if err = errors.Join(err, <-errs); errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
+}
+
+// imagesOf is the store of images for the rung: below the first, ids are taken
+// as the namespace has them.
+func imagesOf(cfg *Config) *image.Store {
+	st := &image.Store{Dir: cfg.Images}
+	if cfg.Machines.Isolation == container.IsolationRootless {
+		st.Shared = image.DefaultDir
+		st.Shift, st.OneID = cfg.Machines.IDBase, cfg.Machines.IDs == 1
+	}
+	return st
 }

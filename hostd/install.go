@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/scarab-ops/scarab/hostd/hostapi"
 )
 
@@ -38,10 +40,10 @@ func (i *Installation) defaults() {
 	}
 }
 
-// underSystemd tells whether systemd is this host's init.
+// underSystemd tells whether systemd is this host's init and takes our orders.
 func underSystemd() bool {
 	st, err := os.Lstat("/run/systemd/system")
-	return err == nil && st.IsDir()
+	return err == nil && st.IsDir() && os.Geteuid() == 0
 }
 
 // Install writes the configuration, makes the controller's folder and starts
@@ -50,6 +52,7 @@ func underSystemd() bool {
 func Install(ctx context.Context, inst Installation, cfg Config) error {
 	inst.defaults()
 	cfg.fill()
+	cfg.Program = inst.Program
 	if len(inst.Program) == 0 || !filepath.IsAbs(inst.Program[0]) {
 		return errors.New("cannot install the supervisor: its program must be an absolute path")
 	}
@@ -69,7 +72,7 @@ func Install(ctx context.Context, inst Installation, cfg Config) error {
 		if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 			return fmt.Errorf("cannot make the controller's folder: %w", err)
 		}
-		if err := os.Lchown(c.Dir, c.UID, c.GID); err != nil {
+		if err := os.Lchown(c.Dir, c.UID, c.GID); err != nil { // itself, without rights
 			return fmt.Errorf("cannot make the controller's folder: %w", err)
 		}
 	}
@@ -209,6 +212,11 @@ func startProcess(inst Installation) error {
 		return err
 	}
 	defer out.Close()
+	// Whoever called us may have files open that are nobody else's business, a
+	// lock for one; a process that stays must not keep them.
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("cannot start the supervisor: %w", err)
+	}
 	cmd := exec.Command(inst.Program[0], inst.Program[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -91,6 +91,9 @@ func (s *server) startMachine(ctx context.Context, spec *provider.StartSpec) (pr
 	if err := checkSpec(spec); err != nil {
 		return provider.Instance{}, err
 	}
+	if s.rung.kind == container.IsolationProcess {
+		return s.startProcess(ctx, spec)
+	}
 	img, note, err := s.pickImage(ctx, spec.Base)
 	if err != nil {
 		return provider.Instance{}, err
@@ -106,11 +109,61 @@ func (s *server) startMachine(ctx context.Context, spec *provider.StartSpec) (pr
 		return provider.Instance{}, err
 	}
 	c := container.Spec{Key: spec.Key, Controller: spec.ControllerID, Hostname: spec.Hostname, Root: img.Root,
-		Profile: container.ProfileSystem, Files: own, Start: spec.Start, Resolvers: resolvers, Meta: data,
+		Profile: s.profile(), Files: own, Start: spec.Start, Resolvers: resolvers, Meta: data,
 		Limits: container.Limits{Cores: spec.Constraints.Cores, MemMiB: spec.Constraints.MemMiB, DiskMiB: spec.Constraints.RootDiskMiB}}
 	for _, f := range spec.Files {
 		c.Files = append(c.Files, container.File{Path: f.Path, Mode: f.Mode, Data: f.Data, Host: f.Host})
 	}
+	return s.create(ctx, c)
+}
+
+// profile is plain where systemd would have no control groups.
+func (s *server) profile() container.Profile {
+	if s.rung.kind == container.IsolationContainer {
+		return container.ProfileSystem
+	}
+	return container.ProfilePlain
+}
+
+// startProcess makes a machine of the host's own programs.
+func (s *server) startProcess(ctx context.Context, spec *provider.StartSpec) (provider.Instance, error) {
+	base := hostBase()
+	note := ""
+	if spec.Base.Name != "" && hostapi.ImageOf(spec.Base) != hostapi.ImageOf(base) {
+		note = fmt.Sprintf("charm asked for %s, runs on the host's own programs", hostapi.ImageOf(spec.Base))
+	}
+	data, err := json.Marshal(meta{spec.ModelUUID, spec.MachineID, base, note, ""})
+	if err != nil {
+		return provider.Instance{}, fmt.Errorf("cannot describe the machine: %w", err)
+	}
+	c := container.Spec{Key: spec.Key, Controller: spec.ControllerID, Hostname: spec.Hostname, Root: "/",
+		Profile: container.ProfilePlain, Start: spec.Start, Meta: data}
+	for _, f := range spec.Files {
+		c.Files = append(c.Files, container.File{Path: f.Path, Mode: f.Mode, Data: f.Data, Host: f.Host})
+	}
+	return s.create(ctx, c)
+}
+
+// hostBase is the release that the host itself runs.
+func hostBase() provider.Base {
+	b := provider.Base{Name: "linux", Channel: "unknown"}
+	data, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return b
+	}
+	for line := range strings.Lines(string(data)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch value = strings.Trim(value, `"`); key {
+		case "ID":
+			b.Name = value
+		case "VERSION_ID":
+			b.Channel = value + "/stable"
+		}
+	}
+	return b
+}
+
+func (s *server) create(ctx context.Context, c container.Spec) (provider.Instance, error) {
 	made, err := s.machines.Create(ctx, c)
 	switch {
 	case errors.Is(err, container.ErrBadSpec):

@@ -23,7 +23,8 @@ type server struct {
 	cfg      Config
 	machines *container.Runtime
 	images   *image.Store
-	child    *child
+	child    controllerProcess
+	rung     rung
 	quit     context.CancelFunc
 
 	hostOnce sync.Mutex
@@ -149,7 +150,7 @@ func work(w http.ResponseWriter, f func(progress func(string)) error) error {
 }
 
 func (s *server) status(w http.ResponseWriter, _ *http.Request) error {
-	st := hostapi.Status{Version: s.cfg.Version, Isolation: string(container.IsolationContainer), Subnet: s.machines.Subnet().String(),
+	st := hostapi.Status{Version: s.cfg.Version, Isolation: string(s.rung.kind), Why: s.rung.why, Relayed: s.rung.relayed, Subnet: s.machines.Subnet().String(),
 		Gateway: s.machines.Gateway().String(), Machines: len(s.machines.List())}
 	st.ControllerPid, st.Restarts = s.child.state()
 	st.ControllerUID = s.cfg.controllerUID()
@@ -254,6 +255,9 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request) error {
 
 func (s *server) prepare(w http.ResponseWriter, r *http.Request) error {
 	return work(w, func(progress func(string)) error {
+		if s.rung.kind == container.IsolationProcess {
+			return nil // machines run the host's own programs
+		}
 		_, err := s.images.Ensure(r.Context(), s.cfg.DefaultImage, progress)
 		return err
 	})

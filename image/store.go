@@ -49,6 +49,43 @@ type Store struct {
 	Dir string
 	// Build settings; zero takes those of the host.
 	Apt *Apt
+	// Shared is a store of root's whose files are used where this user may read
+	// them; only compressed files are, and only if their digest is right.
+	Shared string
+	// Shift is added to every owner of an image's files. With OneID all of them
+	// belong to whoever unpacks, who has no other id to give.
+	Shift int
+	OneID bool
+}
+
+// userOwned tells that images are those of an ordinary user.
+func (s *Store) userOwned() bool { return s.Shift != 0 || s.OneID }
+
+// adopt takes an image over from the shared store.
+func (s *Store) adopt(ctx context.Context, name string) (Image, error) {
+	shared := Store{Dir: s.Shared}
+	if s.Shared == "" {
+		return Image{}, ErrNotFound
+	}
+	img, err := shared.read(name)
+	if err != nil {
+		return Image{}, err
+	}
+	f, err := os.Open(shared.file(name, "image.tar.zst"))
+	if err != nil {
+		return Image{}, fmt.Errorf("cannot use the shared image %s: %w", name, err)
+	}
+	defer f.Close()
+	plain, closer, err := decompress(f)
+	if err != nil {
+		return Image{}, err
+	}
+	defer closer()
+	kept, err := s.keep(ctx, name, img.Source, plain)
+	if err == nil && kept.Digest != img.Digest {
+		err = fmt.Errorf("cannot use the shared image %s: its digest is not the recorded one", name)
+	}
+	return kept, err
 }
 
 func (s *Store) file(name string, part ...string) string {
@@ -150,6 +187,9 @@ func (s *Store) Ensure(ctx context.Context, name string, progress func(string)) 
 	case err == nil && img.Root != "":
 		return img, nil
 	case errors.Is(err, ErrNotFound):
+		if img, err = s.adopt(ctx, name); err == nil {
+			break
+		}
 		if img, err = s.build(ctx, name, progress); err != nil {
 			return Image{}, err
 		}
@@ -283,7 +323,7 @@ func (s *Store) unpack(ctx context.Context, img *Image) (Image, error) {
 		return fail(err)
 	}
 	defer zr.Close()
-	if err := Unpack(zr, tmp); err != nil {
+	if err := unpackAs(zr, tmp, s.Shift, s.OneID); err != nil {
 		return fail(errors.Join(err, os.RemoveAll(tmp)))
 	}
 	if err := syncFiles(tmp); err != nil {

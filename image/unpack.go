@@ -59,18 +59,22 @@ type unpacker struct {
 	root    *os.Root
 	dirs    map[string]fs.FileMode // made; modes are set at the end
 	files   map[string]bool        // regular files made, for hard links
+	shift   int            // added to owners
+	oneID   bool           // owners are left as they are
 	entries int
 	bytes   int64
 }
 
 // Unpack writes a tar stream, which is not trusted, into an empty folder.
-func Unpack(r io.Reader, dir string) error {
+func Unpack(r io.Reader, dir string) error { return unpackAs(r, dir, 0, false) }
+
+func unpackAs(r io.Reader, dir string, shift int, oneID bool) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("cannot open the folder: %w", err)
 	}
 	defer root.Close()
-	u := &unpacker{root: root, dirs: map[string]fs.FileMode{".": 0o755}, files: map[string]bool{}}
+	u := &unpacker{root: root, shift: shift, oneID: oneID, dirs: map[string]fs.FileMode{".": 0o755}, files: map[string]bool{}}
 	for tr := tar.NewReader(r); ; {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
@@ -139,7 +143,7 @@ func (u *unpacker) entry(h *tar.Header, body io.Reader) error {
 		if err := u.root.Symlink(h.Linkname, name); err != nil {
 			return fmt.Errorf("cannot make a link: %w", err)
 		}
-		return u.root.Lchown(name, h.Uid, h.Gid)
+		return u.own(name, h)
 	case tar.TypeLink:
 		target, err := clean(h.Linkname)
 		if err != nil {
@@ -186,7 +190,15 @@ func (u *unpacker) dir(name string, mode fs.FileMode, h *tar.Header) error {
 		}
 	}
 	u.dirs[name] = mode
-	return u.root.Lchown(name, h.Uid, h.Gid)
+	return u.own(name, h)
+}
+
+// own gives an entry to its owner.
+func (u *unpacker) own(name string, h *tar.Header) error {
+	if u.oneID {
+		return nil
+	}
+	return u.root.Lchown(name, h.Uid+u.shift, h.Gid+u.shift)
 }
 
 func (u *unpacker) regular(name string, mode fs.FileMode, h *tar.Header, body io.Reader) error {
@@ -201,14 +213,16 @@ func (u *unpacker) regular(name string, mode fs.FileMode, h *tar.Header, body io
 	if _, err := io.Copy(f, body); err != nil {
 		return err
 	}
-	if err := f.Chown(h.Uid, h.Gid); err != nil {
-		return err
+	if !u.oneID {
+		if err := f.Chown(h.Uid+u.shift, h.Gid+u.shift); err != nil {
+			return err
+		}
 	}
 	if err := f.Chmod(mode); err != nil { // after chown, which clears setuid
 		return err
 	}
 	// The one extended attribute that programs need: ping has a capability.
-	if v, ok := h.PAXRecords["SCHILY.xattr.security.capability"]; ok && len(v) <= 64 {
+	if v, ok := h.PAXRecords["SCHILY.xattr.security.capability"]; ok && len(v) <= 64 && !u.oneID {
 		if err := unix.Fsetxattr(int(f.Fd()), "security.capability", []byte(v), 0); err != nil {
 			return fmt.Errorf("cannot set its capability: %w", err)
 		}

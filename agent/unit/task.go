@@ -40,7 +40,9 @@ func (a *Agent) runTask(ctx context.Context, e journal.Entry) error {
 	if err != nil {
 		return a.finish(ctx, e, agentapi.FinishTaskArgs{ID: t.ID, Status: "failed", Message: err.Error()}, nil)
 	}
-	a.agent(ctx, "executing", "running action "+t.Name)
+	if a.local.Failed == nil { // an error stays in sight: an operator may resolve it meanwhile
+		a.agent(ctx, "executing", "running action "+t.Name)
+	}
 	s := a.session(e.Op, &picture)
 	s.Task = &tools.Task{ID: t.ID, Name: t.Name, Params: params}
 	o, aborted, err := a.runCancellable(ctx, s, e, command)

@@ -158,6 +158,9 @@ func (p *parts) open(ctx context.Context) error {
 		return err
 	}
 	p.store = st
+	if err := p.migrate(ctx); err != nil {
+		return err
+	}
 	empty := !controller.Table.Has(st.View(), state.Controller, "controller")
 	p.box, err = sealed.Open(sealed.Config{KeyFile: cfg.UnsealKeyFile, DataDir: cfg.DataDir, Create: empty})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/scarab-ops/scarab/provider"
 	"github.com/scarab-ops/scarab/worker/engine"
 	"github.com/scarab-ops/scarab/worker/firewaller"
+	"github.com/scarab-ops/scarab/worker/instances"
 	"github.com/scarab-ops/scarab/worker/leases"
 	"github.com/scarab-ops/scarab/worker/provisioner"
 	"github.com/scarab-ops/scarab/worker/remover"
@@ -19,8 +20,9 @@ func (p *parts) specs(wake <-chan struct{}) []engine.Spec {
 		leases.Spec(),
 		remover.Spec(p.wiped),
 		provisioner.Spec(provisioner.Config{
-			Cloud: p.cloud, Box: p.box, AgentBinary: p.cfg.AgentBinary, HookTool: p.cfg.HookTool, Wake: wake,
+			Cloud: p.cloud, Box: p.box, AgentBinary: p.cfg.AgentBinary, HookTool: p.cfg.HookTool,
 		}),
+		instances.Spec(instances.Config{Cloud: p.cloud, Wake: wake}),
 		firewaller.Spec(p.firewall),
 	}
 }

@@ -49,7 +49,9 @@ func killControllerCommand(s *session.Session) *cobra.Command {
 	f := destroyFlags{all: true, destroyStorage: true, force: true, kill: true}
 	c := s.Command(session.Spec{
 		Use: "kill-controller CONTROLLER", Short: "Destroy a controller by all means", Group: group, Min: 1, Max: 1,
-		Long:    "Destroys a controller with all its models, waits for their end at most for --timeout, and then takes down what is left, even when the controller does not answer.",
+		Long: `
+Destroys a controller with all its models, waits for their end at most for --timeout, and then takes down what is left, even when the
+controller does not answer. A controller of this host that the client's files do not know can be named by its UUID.`,
 		Example: "scarab kill-controller prod\nscarab kill-controller prod --timeout 30s --no-prompt",
 	}, func(ctx context.Context, args []string) error { return destroy(ctx, s, f, args[0]) })
 	c.Flags().DurationVarP(&f.timeout, "timeout", "t", 5*time.Minute, "How long to wait for the models")
@@ -58,11 +60,14 @@ func killControllerCommand(s *session.Session) *cobra.Command {
 }
 
 func destroy(ctx context.Context, s *session.Session, f destroyFlags, name string) error {
-	entry, err := s.Store().Controller(name)
+	b, err := s.Bootstrapper()
 	if err != nil {
 		return err
 	}
-	b, err := s.Bootstrapper()
+	entry, err := s.Store().Controller(name)
+	if err != nil && f.kill && names.ValidUUID(name) {
+		return destroyUnknown(ctx, s, b, f, name)
+	}
 	if err != nil {
 		return err
 	}
@@ -98,6 +103,23 @@ func destroy(ctx context.Context, s *session.Session, f destroyFlags, name strin
 		return err
 	}
 	s.Info("Controller %q is gone after %s.", name, p.Elapsed().Round(100*time.Millisecond))
+	return nil
+}
+
+// destroyUnknown takes down a controller of this host that no client file names: whoever lost the files has no other way.
+func destroyUnknown(ctx context.Context, s *session.Session, b session.Bootstrapper, f destroyFlags, uuid string) error {
+	if !f.noPrompt {
+		s.Info("WARNING! This command will destroy controller %s of this host with all its models. It cannot be undone.", uuid)
+		if err := s.ConfirmName("", uuid); err != nil {
+			return err
+		}
+	}
+	p := s.Progress()
+	defer p.End()
+	if err := b.Destroy(ctx, session.DestroyRequest{Name: uuid, Cloud: "localhost", ControllerUUID: uuid, Kill: true}, p.Report); err != nil {
+		return session.Advise(fmt.Errorf("cannot take down controller %s: %w", uuid, err), "run the command again; it goes on where it ended")
+	}
+	s.Info("Controller %s is gone after %s.", uuid, p.Elapsed().Round(100*time.Millisecond))
 	return nil
 }
 

@@ -21,10 +21,6 @@ type Row struct {
 	// agent has come back with its certificate.
 	TokenVerifier string    `json:"token-verifier,omitempty"`
 	TokenExpiry   time.Time `json:"token-expiry,omitzero"`
-	// Spent is the verifier of the token that enrolled this agent, until the
-	// agent's first login with its certificate or the token's end: an answer
-	// that was lost on the way can be asked for again, with the same key only.
-	Spent string `json:"spent,omitempty"`
 	// Nonce is the machine's start nonce, "" for units.
 	Nonce string `json:"nonce,omitempty"`
 	// KeyID is the SHA-256 of the public key of the first enrolment (hex);

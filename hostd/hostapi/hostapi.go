@@ -58,7 +58,10 @@ type Status struct {
 	Version       string   `json:"version"`
 	Isolation     string   `json:"isolation"`
 	Why           []string `json:"why,omitempty"` // why no stronger isolation
-	Subnet        string   `json:"subnet,omitempty"`
+	// Relayed tells that the host hands on to its loopback what machines send
+	// to the gateway: the controller cannot listen there, and need not.
+	Relayed bool   `json:"relayed,omitempty"`
+	Subnet  string `json:"subnet,omitempty"`
 	Gateway       string   `json:"gateway,omitempty"`
 	Machines      int      `json:"machines"`
 	ControllerPid int      `json:"controller-pid,omitempty"`

@@ -40,11 +40,8 @@ func (w *world) watch(t *testing.T) *seen {
 	s := &seen{t: t, c: w.modelRPC, id: watcher.ID, done: make(chan struct{}), all: map[string]map[string]any{}, gone: map[string]bool{}}
 	go s.follow()
 	t.Cleanup(func() {
-		select {
-		case <-s.done:
-		case <-w.n.ended:
-			<-s.done
-		}
+		_, _ = s.c.try("allWatcher", "stop", map[string]any{"id": s.id}) // it may have been stopped
+		<-s.done
 	})
 	return s
 }

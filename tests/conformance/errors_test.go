@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/scarab-ops/scarab/names"
+	wireclient "github.com/scarab-ops/scarab/wire/client"
 )
 
 // inError waits until a unit shows that a hook of it failed.
@@ -76,8 +77,14 @@ note "own bag $(relation-get -r ` + client + ` word a/0)"
 	if u.WorkloadVersion != "kept-7" || u.AgentStatus.Status != "idle" {
 		t.Errorf("after the failed hook: %+v", u)
 	}
-	if hook := fmt.Sprint(u.WorkloadStatus.Data["hook"]); hook != "config-changed" {
-		t.Errorf("the error names hook %q", hook)
+	h, err := m.conn.StatusHistory(ctx(t), wireclient.StatusHistoryRequest{
+		HistoryKind: "juju-unit", Size: 20, Tag: names.Unit("a/0").Tag().String(), Filter: wireclient.StatusHistoryFilter{Size: 20},
+	})
+	must(t, err)
+	if !slices.ContainsFunc(h.History.Statuses, func(d wireclient.DetailedStatus) bool {
+		return d.Status == "error" && d.Data["hook"] == "config-changed"
+	}) {
+		t.Errorf("no error of config-changed in %+v", h.History.Statuses)
 	}
 	eventually(t, "the words in the log", func() bool {
 		files, err := filepath.Glob(filepath.Join(m.dir, "m*", "logs", "*.log"))
@@ -95,7 +102,7 @@ note "own bag $(relation-get -r ` + client + ` word a/0)"
 	m.resolved(t, "a/0", true)
 	eventually(t, "a/0 out of error", func() bool {
 		u, _ := m.unit(t, "a/0")
-		return u.WorkloadStatus.Status == "blocked" && u.WorkloadStatus.Info == "kept status"
+		return u.AgentStatus.Status == "idle" && u.WorkloadStatus.Status == "blocked" && u.WorkloadStatus.Info == "kept status"
 	})
 	if got := read(); !slices.Equal(got, []string{"said", "said", "80/tcp", "said"}) {
 		t.Errorf("after the hook succeeded: %q", got)
@@ -122,7 +129,7 @@ func retry(t *testing.T, w *world) {
 	m.idle(t, "a/0")
 	var at []time.Time
 	for _, r := range failed()[:5] {
-		fi, err := os.Stat(filepath.Join(m.dir, "env", r.id))
+		fi, err := os.Stat(m.envFile(r))
 		must(t, err)
 		at = append(at, fi.ModTime())
 	}

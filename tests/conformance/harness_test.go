@@ -141,8 +141,7 @@ func (w *world) keep(t *testing.T) {
 		cancel()
 		<-done
 		for _, h := range w.hosts {
-			h.kill()
-			h.clear()
+			h.end(t)
 		}
 	})
 }
@@ -265,6 +264,14 @@ func (h *host) kill() {
 	<-h.exited
 }
 
+// end ends all of the machine.
+func (h *host) end(t *testing.T) {
+	h.kill()
+	if err := h.clear(); err != nil {
+		t.Errorf("cannot end what machine %s left: %v", h.machine, err)
+	}
+}
+
 // wait waits for the agent to end by itself.
 func (h *host) wait(t *testing.T) {
 	t.Helper()
@@ -276,23 +283,40 @@ func (h *host) wait(t *testing.T) {
 }
 
 // clear ends what the agent's hooks left behind.
-func (h *host) clear() {
+func (h *host) clear() error {
 	if h.cgroup == "" {
-		return
+		return nil
 	}
-	_ = os.WriteFile(filepath.Join(h.cgroup, "cgroup.kill"), []byte("1"), 0)
+	if _, err := os.Stat(h.cgroup); err != nil {
+		return nil //nolint:nilerr // it is cleared already
+	}
+	if err := os.WriteFile(filepath.Join(h.cgroup, "cgroup.kill"), []byte("1"), 0); err != nil {
+		return err
+	}
 	deadline := time.Now().Add(10 * time.Second)
-	for time.Now().Before(deadline) {
-		inner, _ := filepath.Glob(h.cgroup + "/*/*/")
-		more, _ := filepath.Glob(h.cgroup + "/*/")
-		for _, d := range append(append(inner, more...), h.cgroup) {
-			_ = syscall.Rmdir(d)
+	for {
+		err := removeGroups(h.cgroup)
+		if err == nil || time.Now().After(deadline) {
+			return err
 		}
-		if _, err := os.Stat(h.cgroup); err != nil {
-			return
-		}
-		<-time.After(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond) // the kernel tells nobody when the last process is reaped
 	}
+}
+
+// removeGroups removes a tree of cgroups from its leaves.
+func removeGroups(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeGroups(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return os.Remove(dir)
 }
 
 // A modelT is a model of the world with a folder of its own, where its charms
@@ -345,8 +369,7 @@ func (m *modelT) end(t *testing.T) {
 	}
 	m.w.mu.Unlock()
 	for _, h := range own {
-		h.kill()
-		h.clear()
+		h.end(t)
 	}
 	if t.Failed() {
 		m.dump(t)

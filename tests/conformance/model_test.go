@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/scarab-ops/scarab/client"
 	"github.com/scarab-ops/scarab/names"
@@ -123,7 +124,8 @@ func (m *modelT) addUnits(t testing.TB, app string, n int) {
 
 func (m *modelT) removeUnit(t testing.TB, unit string, force bool) {
 	t.Helper()
-	rs, err := m.conn.DestroyUnits(ctx(t), []application.DestroyUnitParams{{UnitTag: names.Unit(unit).Tag().String(), Force: force}})
+	var noWait time.Duration
+	rs, err := m.conn.DestroyUnits(ctx(t), []application.DestroyUnitParams{{UnitTag: names.Unit(unit).Tag().String(), Force: force, MaxWait: &noWait}})
 	must(t, err)
 	if rs[0].Error != nil {
 		t.Fatalf("cannot remove %s: %v", unit, rs[0].Error)
@@ -190,10 +192,10 @@ func (m *modelT) behave(t testing.TB, who, script string) {
 
 // A run is one execution of a charm.
 type run struct {
-	id, hook, relation      string
+	id, hook, relation     string
 	remote, app, departing string
-	code                    string // empty: did not end
-	notes                   []string
+	code                   string // empty: did not end
+	notes                  []string
 }
 
 func (r run) String() string {
@@ -281,10 +283,14 @@ func (m *modelT) noted(t testing.TB, unit, pattern string) string {
 	return note
 }
 
+func (m *modelT) envFile(r run) string {
+	return filepath.Join(m.dir, "env", strings.ReplaceAll(r.id, "/", "-"))
+}
+
 // env returns the environment of a run.
 func (m *modelT) env(t testing.TB, r run) map[string]string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(m.dir, "env", r.id))
+	data, err := os.ReadFile(m.envFile(r))
 	must(t, err)
 	out := map[string]string{}
 	for _, kv := range strings.Split(string(data), "\x00") {
@@ -407,3 +413,5 @@ func relationID(t testing.TB, text string) int {
 	must(t, err)
 	return id
 }
+
+type relationStatus = wireclient.RelationStatus

@@ -56,6 +56,7 @@ esac`)
 		paired(t, m, u, "server")
 	}
 	paired(t, m, "a/0", "client")
+	m.until(t, "b/2", "server-relation-changed a/0")
 	ordered(t, m.hooks(t, "b/2"), "install", "server-relation-created", "start", "server-relation-joined a/0", "server-relation-changed a/0")
 
 	m.removeUnit(t, "b/1", false)
@@ -107,7 +108,10 @@ note "n=$n"
 [ "$n" != 1 ] || read -r <"$world/gate"`)
 	b := m.unitConn(t, "b/0")
 	id := relationID(t, created.relation)
-	changes := 1000
+	changes := 150
+	if long() {
+		changes = 1000
+	}
 	for i := 1; i <= changes; i++ {
 		_, err := b.Unit().Commit(ctx(t), agentapi.CommitArgs{
 			OpID: fmt.Sprintf("change-%d", i), RelationID: -1,

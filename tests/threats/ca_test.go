@@ -163,7 +163,8 @@ func must[T any](t *testing.T) func(T, error) T {
 func evilRequests(t *testing.T, e *env) {
 	w := e.world()
 	conn := w.AsAgent(t, w.Unit(t, bench.M1, "a/0"))
-	key := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
+	key := signer(t, w.Unit(t, bench.M1, "a/0")) // its own, which alone may be renewed
+	stranger := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
 	small := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))
 	weak := must[*rsa.PrivateKey](t)(rsa.GenerateKey(rand.Reader, 1024))
 	caTrue := must[[]byte](t)(asn1.Marshal(struct{ CA bool }{true}))
@@ -190,7 +191,7 @@ func evilRequests(t *testing.T, e *env) {
 		"two requests":        append(bytes.Clone(good), good...),
 		"a certificate":       []byte(w.CACert),
 		"nothing":             nil,
-		"another key":         good,
+		"another key":         request(t, &x509.CertificateRequest{}, stranger),
 	}
 	w.Unchanged(t, func() {
 		for what, csr := range evil {

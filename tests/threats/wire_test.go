@@ -523,6 +523,7 @@ func frames(t *testing.T, e *env) {
 		return b
 	}
 	agent := w.Unit(t, bench.M1, "a/0")
+	_ = agent.Connect(t, w.Cluster).Close()
 	before := map[string][]byte{
 		"300 KiB before login": big(300 << 10), "no JSON": []byte("hello"), "no id": []byte(`{"type":"Pinger","version":1,"request":"Ping"}`),
 		"deep nesting": []byte(`{"request-id":1,"type":"Admin","version":3,"request":"Login","params":` + strings.Repeat("[", 60_000) + strings.Repeat("]", 60_000) + `}`),

@@ -3,10 +3,16 @@
 # installed packages stay.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-if [ -x bin/scarab ] && bin/scarab show-controller quickstart >/dev/null 2>&1; then
-  bin/scarab kill-controller --no-prompt quickstart
-elif [ -x bin/scarab-agent ]; then
-  bin/scarab-agent host --destroy
-  if [ -x bin/scarab ]; then bin/scarab unregister --no-prompt quickstart 2>/dev/null || true; fi
+export PATH="${SCARAB_BIN:-$PWD/bin}:$PATH"
+host=/var/lib/scarab/host.json
+if ! command -v scarab >/dev/null; then
+  [ ! -e "$host" ] || { echo "ERROR cannot remove the controller of this host without bin/scarab; run: make build" >&2; exit 1; }
+elif scarab controllers --format json 2>/dev/null | grep -q '"quickstart":'; then
+  scarab kill-controller --no-prompt --timeout 1m quickstart
+fi
+# The client's files may be gone, or another user's: the host knows its controller.
+if [ -e "$host" ]; then
+  id=$(sed -n 's/.*"controller-id": *"\([0-9a-f-]*\)".*/\1/p' "$host")
+  scarab kill-controller --no-prompt "$id"
 fi
 echo "Nothing of the quickstart is left but caches and installed packages."

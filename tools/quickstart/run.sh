@@ -1,68 +1,126 @@
 #!/usr/bin/env bash
 # From nothing to real software: a controller, three charms in isolated
-# machines, related over TLS, a message through them, and one more unit.
+# machines, related over TLS, a message through them, and one more server.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export PATH="$PWD/bin:$PATH"
-start=$SECONDS
-step() { printf '\n\033[1m[%3ds] %s\033[0m\n' "$((SECONDS - start))" "$*"; }
-scarab_() { printf '    $ scarab %s\n' "$*"; scarab "$@"; }
+export PATH="${SCARAB_BIN:-$PWD/bin}:$PATH"
+bold='' dim='' red='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\033[1m' dim=$'\033[2m' red=$'\033[31m' plain=$'\033[0m'; fi
+steps=7 step_no=0
+
+now() { local t=${EPOCHREALTIME/[.,]/}; echo $((t / 100000)); } # tenths of a second
+start=$(now)
+elapsed() {
+  local t=$(($(now) - start))
+  printf '%3d.%ds' $((t / 10)) $((t % 10))
+}
+step() {
+  step_no=$((step_no + 1))
+  printf '\n%s[%s] %d/%d %s%s\n' "$bold" "$(elapsed)" "$step_no" "$steps" "$*" "$plain"
+}
+run() {
+  printf '    %s$ scarab %s%s\n' "$dim" "$*" "$plain"
+  scarab "$@" 2> >(sed 's/^/      /' >&2)
+}
+
 failed() {
-  echo
-  echo "ERROR the quickstart stopped here. What the model says:" >&2
+  trap - ERR
+  exec >&2
+  printf '\n%sERROR%s the quickstart stopped in step %d of %d. What the model says:\n' "$red" "$plain" "$step_no" "$steps"
   scarab status -m quickstart:demo 2>/dev/null || true
-  echo "      look closer with: bin/scarab why nats/0; bin/scarab debug-log --replay" >&2
-  echo "      clean up with:    make quickstart-down" >&2
+  echo "hint: look closer with: bin/scarab why nats/0; bin/scarab debug-log --replay; then clean up with: make quickstart-down"
+  exit 1
 }
 trap failed ERR
+interrupted() {
+  trap - ERR INT
+  printf '\n%sERROR%s interrupted; remove what was made with: make quickstart-down\n' "$red" "$plain" >&2
+  exit 130
+}
+trap interrupted INT
+
+# settle N waits until N units are there, active and idle. It prints every
+# change as the controller tells it, and stops at the first unit in error.
+settle() {
+  local want=$1 name work agent message key line watcher in='' good=0 bad=''
+  local -A seen=()
+  exec 3< <(exec timeout 600 scarab status --watch 200ms --no-color 2>/dev/null)
+  watcher=$!
+  while IFS= read -r line <&3; do
+    read -r name work agent _ <<<"$line" || true
+    case "$line" in
+    Unit\ *) in=units good=0 message_at=${line%%Message*} message_at=${#message_at} && continue ;;
+    '') in='' ;;
+    esac
+    [ "$in" = units ] || { [ "$good" -ge "$want" ] && break || continue; }
+    message=${line:$message_at}
+    key="$work $agent $message"
+    if [ "${seen[$name]:-}" != "$key" ]; then
+      seen[$name]=$key
+      printf '    [%s] %-16s %-12s %-11s %s\n' "$(elapsed)" "${name%\*}" "$work" "$agent" "$message"
+    fi
+    case "$work/$agent" in
+    active/idle) good=$((good + 1)) ;;
+    error/*) bad=${name%\*} && break ;;
+    esac
+  done
+  kill "$watcher" 2>/dev/null || true
+  exec 3<&-
+  if [ -n "$bad" ]; then
+    scarab why "$bad" >&2 || true
+    return 1
+  fi
+  [ "$good" -ge "$want" ] || { echo "ERROR cannot wait any longer for $want active units" >&2 && return 1; }
+}
 
 step "Start a controller on this machine (the first time this builds the base image)"
-scarab_ bootstrap localhost quickstart
-scarab_ add-model demo
+run bootstrap localhost quickstart
+run add-model demo
 
 step "Deploy three charms that operate Debian's own packages"
-scarab_ deploy ./charms/self-signed-certificates ca
-scarab_ deploy ./charms/nats
-scarab_ deploy ./charms/stream-agent -n 2
+run deploy ./charms/self-signed-certificates ca
+run deploy ./charms/nats
+run deploy ./charms/stream-agent -n 2
 
 step "Relate them: certificates for both, and the message server for the agents"
-scarab_ integrate nats:certificates ca:certificates
-scarab_ integrate stream-agent:certificates ca:certificates
-scarab_ integrate stream-agent:nats nats:client
+run integrate nats:certificates ca:certificates
+run integrate stream-agent:certificates ca:certificates
+run integrate stream-agent:nats nats:client
 
-step "Wait until every unit is active"
-for app in ca nats stream-agent; do
-  scarab_ wait-for application "$app" --timeout 10m
-done
-scarab_ status --relations
+step "Wait until all four units are active (each line is a change, as it happens)"
+settle 4
+run status --relations
 
-step "Send a message from one unit; the other one prints it"
+step "Send a message from one unit over TLS; the other one prints it"
 text="hello from $(hostname) at $(date +%H:%M:%S)"
-scarab_ exec --unit stream-agent/0 -- stream-send "$text"
+run exec --unit stream-agent/0 -- stream-send "$text"
+got=
 for _ in $(seq 50); do
   got=$(scarab exec --unit stream-agent/1 -- stream-received) || got=
   case "$got" in *"$text"*) break ;; esac
 done
 case "$got" in
-  *"$text"*) printf '    stream-agent/1 received: %s\n' "$text" ;;
-  *) echo "ERROR the message did not arrive; stream-agent/1 has: $got" >&2; false ;;
+*"$text"*) printf '    %sstream-agent/1 received: %s%s\n' "$bold" "$text" "$plain" ;;
+*) echo "ERROR the message did not arrive; stream-agent/1 has: $got" >&2 && false ;;
 esac
 
 step "Scale the message server to a second machine"
-scarab_ add-unit nats
-scarab_ wait-for application nats --timeout 10m --query 'life=="alive" && status=="active"'
-scarab_ wait-for unit nats/1 --timeout 10m
-scarab_ status
+run add-unit nats
+settle 5
+run status
 
 step "Done"
 cat <<TXT
-What to try next (bin/ is not on your PATH yet: export PATH=\$PWD/bin:\$PATH)
-    scarab status --watch 2s                 live status
+    Five units on five machines of their own run real software; no port of them is open to the outside.
+
+What to try next (first: export PATH=\$PWD/bin:\$PATH)
+    scarab status --watch 1s                 live status; ctrl-C ends it
     scarab ssh nats/0                        a shell in a machine
+    scarab exec --unit stream-agent/1 -- stream-send 'and back'
     scarab config stream-agent               what can be set
-    scarab expose nats                       let the outside in
-    scarab debug-log                         what agents and charms say
-    scarab why nats/1                        why something waits
+    scarab expose nats --to-cidrs 10.0.0.0/8 let chosen networks in; scarab unexpose nats shuts it
+    scarab debug-log --replay                what agents and charms say
+    scarab why nats/1                        why something waits or fails
     scarab remove-unit nats/1                and watch it go in steps
     make quickstart-down                     remove all of it
 TXT

@@ -38,8 +38,6 @@ type Config struct {
 	Box *sealed.Box
 	// AgentBinary and HookTool are files of the controller's host.
 	AgentBinary, HookTool string
-	// Wake tells that a cloud's machines may have changed.
-	Wake <-chan struct{}
 }
 
 // Where things lie inside a machine.
@@ -57,7 +55,6 @@ func Spec(cfg Config) engine.Spec {
 		Shared: []string{
 			"instance", "machine", "agent-credential", "sealed-token", "status", "observed", "task", "task-queue", "fence", "model",
 		},
-		Wake: cfg.Wake,
 		Step: w.step,
 	}
 }

@@ -65,7 +65,7 @@ func enrol(s Service, c facade.Call, a agentapi.EnrolArgs) (agentapi.EnrolResult
 		return agentapi.EnrolResult{}, err
 	}
 	err = c.Update(func(tx *state.Tx) error {
-		return agentcred.Enrol(tx, scope, tag.String(), row.Token(), string(hash), keyID, c.Now())
+		return agentcred.Enrol(tx, scope, tag.String(), row.TokenVerifier, string(hash), keyID, c.Now())
 	})
 	return agentapi.EnrolResult{Certificate: string(chain), NotAfter: notAfter}, err
 }

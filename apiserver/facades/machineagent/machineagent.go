@@ -133,7 +133,7 @@ func unitToken(s Service, c facade.Call, a agentapi.UnitTokenArgs) (agentapi.Uni
 		}
 		tag := u.Name.Tag().String()
 		row, err := agentcred.Table.Get(tx, scope(c), tag)
-		if err == nil && row.TokenVerifier != "" && c.Now().Before(row.TokenExpiry) {
+		if err == nil && row.TokenVerifier != "" && row.KeyID == "" && c.Now().Before(row.TokenExpiry) {
 			if t, err := controller.Tokens.Get(tx, s.Box, scope(c), tag); err == nil {
 				res.Token = t.Token
 				return nil

@@ -1,0 +1,290 @@
+package container
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Space is a user namespace of an ordinary user, who is root in it, with a
+// network and mounts of its own. It is kept by a process that does nothing
+// else, so that it outlives a supervisor; rootless machines are made inside.
+type Space struct {
+	Pid      int    `json:"pid"`
+	PidStart uint64 `json:"pid-start"`
+	BootID   string `json:"boot-id"`
+	// IDs is how many ids a machine can have: 65,536, or 1.
+	IDs int `json:"ids"`
+	// Slirp is the process that connects the network, 0 without.
+	Slirp      int    `json:"slirp"`
+	SlirpStart uint64 `json:"slirp-start"`
+	// Why says what the space lacks.
+	Why []string `json:"why"`
+
+	record string
+}
+
+const spacePatience = 10 * time.Second
+
+// OpenSpace gives the space of a record, a new one if that one is gone.
+func OpenSpace(ctx context.Context, record string) (*Space, error) {
+	ctx, cancel := context.WithTimeout(ctx, spacePatience)
+	defer cancel()
+	s := &Space{record: record}
+	if err := readJSON(record, s); err == nil && runs(s.Pid, s.PidStart, s.BootID) {
+		if s.Slirp != 0 && !runs(s.Slirp, s.SlirpStart, s.BootID) {
+			return s, s.connect(ctx)
+		}
+		return s, nil
+	}
+	*s = Space{record: record, IDs: idsPerMachine, BootID: bootID()}
+	maps, err := rangeOf()
+	if err == nil {
+		err = s.make(ctx, maps)
+	}
+	if err != nil {
+		s.Why = append(s.Why, "machines have one id only, so their packages cannot have users of their own: "+err.Error())
+		s.IDs = 1
+		if err := s.make(ctx, nil); err != nil {
+			return nil, err
+		}
+	}
+	return s, s.connect(ctx)
+}
+
+// runs tells whether the process of a record still runs.
+func runs(pid int, start uint64, boot string) bool {
+	fd, err := openProcess(&Machine{Pid: pid, PidStart: start, BootID: boot})
+	if err != nil {
+		return false
+	}
+	_ = unix.Close(fd)
+	return true
+}
+
+// idMaps are the arguments of newuidmap and newgidmap after the process.
+type idMaps struct{ uid, gid []string }
+
+// rangeOf finds the ids that the host's administrator has set aside for the
+// user: himself is 0 in the space, the range begins at 1.
+func rangeOf() (*idMaps, error) {
+	for _, tool := range []string{"newuidmap", "newgidmap"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return nil, errors.New(tool + " is missing, install the package uidmap")
+		}
+	}
+	names := []string{strconv.Itoa(os.Getuid())}
+	if u, err := user.LookupId(names[0]); err == nil {
+		names = append(names, u.Username)
+	}
+	maps := &idMaps{}
+	for file, to := range map[string]*[]string{"/etc/subuid": &maps.uid, "/etc/subgid": &maps.gid} {
+		own := os.Getuid()
+		if to == &maps.gid {
+			own = os.Getgid()
+		}
+		first, err := readRange(file, names)
+		if err != nil {
+			return nil, err
+		}
+		*to = []string{"0", strconv.Itoa(own), "1", "1", strconv.Itoa(first), strconv.Itoa(idsPerMachine)}
+	}
+	return maps, nil
+}
+
+func readRange(file string, names []string) (int, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read %s", file)
+	}
+	defer f.Close()
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		fields := strings.Split(sc.Text(), ":")
+		if len(fields) != 3 || fields[0] != names[0] && fields[0] != names[len(names)-1] {
+			continue
+		}
+		first, err1 := strconv.Atoi(fields[1])
+		count, err2 := strconv.Atoi(fields[2])
+		if err1 == nil && err2 == nil && first > 0 && count >= idsPerMachine {
+			return first, nil
+		}
+	}
+	return 0, fmt.Errorf("%s has no range of %d ids for the user", file, idsPerMachine)
+}
+
+// make starts the process that keeps the namespaces. Without maps the user's
+// own id is the only one in them.
+func (s *Space) make(ctx context.Context, maps *idMaps) error {
+	conn, theirs, err := socketPair()
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // a keeper that was told nothing ends with this
+	defer theirs.Close()
+	cmd := exec.Command("/proc/self/exe", holdArg)
+	cmd.Env, cmd.Dir, cmd.ExtraFiles = []string{"GOMAXPROCS=1"}, "/", []*os.File{theirs}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
+	if maps == nil {
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("cannot make a user namespace: %w", err)
+	}
+	go func() { _ = cmd.Wait() }() // it may end before we do
+	s.Pid = cmd.Process.Pid
+	if s.PidStart, err = startTime(s.Pid); err != nil {
+		return err
+	}
+	if maps != nil {
+		for tool, args := range map[string][]string{"newuidmap": maps.uid, "newgidmap": maps.gid} {
+			out, err := exec.CommandContext(ctx, tool, append([]string{strconv.Itoa(s.Pid)}, args...)...).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("%s: %w: %.200s", tool, err, strings.TrimSpace(string(out)))
+			}
+		}
+	}
+	if _, err := conn.Write([]byte{1}); err != nil {
+		return fmt.Errorf("cannot make a user namespace: %w", err)
+	}
+	if err := awaitReady(ctx, conn); err != nil {
+		return err
+	}
+	return writeJSON(s.record, s)
+}
+
+// hold is the keeper's first step: it waits until its ids are mapped and starts
+// again, now as root of its namespace.
+func hold() error {
+	if n, err := os.NewFile(3, "supervisor").Read(make([]byte, 1)); n != 1 || err != nil {
+		return errors.New("cannot keep a user namespace: no ids were mapped")
+	}
+	return unix.Exec("/proc/self/exe", []string{"scarab-agent", heldArg}, os.Environ())
+}
+
+// held is the second: it prepares the namespaces and then only waits.
+func held() error {
+	conn := os.NewFile(3, "supervisor")
+	if err := prepareSpace(); err != nil {
+		_, _ = conn.WriteString(err.Error())
+		return err
+	}
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, syscall.SIGTERM)
+	if _, err := conn.WriteString(readyWord); err != nil {
+		return err
+	}
+	_ = conn.Close()
+	<-end
+	os.Exit(0)
+	return nil
+}
+
+func prepareSpace() error {
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("cannot have private mounts: %w", err)
+	}
+	// Machines are begun from the supervisor's own program. Where they have its
+	// user's id, only this mount keeps them from writing to it.
+	self, err := os.Readlink("/proc/self/exe")
+	if err == nil {
+		err = bindReadOnly(filepath.Dir(self))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot protect the program: %w", err)
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot start the loopback interface: %w", err)
+	}
+	return nil
+}
+
+func bindReadOnly(dir string) error {
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	return unix.MountSetattr(unix.AT_FDCWD, dir, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+}
+
+// connect lets the space reach what the host reaches, but not the host's own
+// loopback.
+func (s *Space) connect(ctx context.Context) error {
+	s.Slirp = 0
+	path, err := exec.LookPath("slirp4netns")
+	if err != nil {
+		s.Why = append(s.Why, "machines reach each other and the controller only: install slirp4netns")
+		return writeJSON(s.record, s)
+	}
+	ready, theirs, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("cannot connect the machines: %w", err)
+	}
+	defer ready.Close()
+	cmd := exec.Command(path, "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp",
+		"--ready-fd=3", strconv.Itoa(s.Pid), "tap0")
+	cmd.Env, cmd.Dir, cmd.ExtraFiles = []string{"PATH=/usr/bin:/bin"}, "/", []*os.File{theirs}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	_ = theirs.Close()
+	if err != nil {
+		return fmt.Errorf("cannot connect the machines: %w", err)
+	}
+	go func() { _ = cmd.Wait() }()
+	stop := context.AfterFunc(ctx, func() { _ = ready.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if n, err := ready.Read(make([]byte, 1)); n != 1 || err != nil {
+		_ = cmd.Process.Kill()
+		s.Why = append(s.Why, "machines reach each other and the controller only: slirp4netns does not work here")
+		return writeJSON(s.record, s)
+	}
+	s.Slirp = cmd.Process.Pid
+	if s.SlirpStart, err = startTime(s.Slirp); err != nil {
+		return err
+	}
+	return writeJSON(s.record, s)
+}
+
+// Command makes a command that runs inside the space as its root, on the
+// host's files.
+func (s *Space) Command(argv ...string) (*exec.Cmd, error) {
+	nsenter, err := exec.LookPath("nsenter")
+	if err != nil {
+		return nil, fmt.Errorf("cannot enter the user namespace: install util-linux: %w", err)
+	}
+	return exec.Command(nsenter, append([]string{"--target", strconv.Itoa(s.Pid), "--user", "--mount", "--net",
+		"--preserve-credentials", "--"}, argv...)...), nil
+}
+
+// End lets the space go, with all that is left in it.
+func (s *Space) End() error {
+	for _, p := range []Machine{{Pid: s.Slirp, PidStart: s.SlirpStart, BootID: s.BootID}, {Pid: s.Pid, PidStart: s.PidStart, BootID: s.BootID}} {
+		fd, err := openProcess(&p)
+		if err != nil {
+			continue // it is gone
+		}
+		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		awaitExit(fd, spacePatience)
+		_ = unix.Close(fd)
+	}
+	if err := os.Remove(s.record); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot forget the user namespace: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package container
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// killTree ends all processes of a process machine but its init, which gathers
+// those that lose their parents. It gives up when new ones appear for too long:
+// the init's end then leaves them to the supervisor.
+func killTree(init, uid int) {
+	for range 400 {
+		left := family(init, uid)
+		if len(left) == 0 {
+			return
+		}
+		for _, pid := range left {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+		time.Sleep(2 * time.Millisecond) // the kernel tells nobody that a process of others ended
+	}
+}
+
+// process is what one line of /proc says.
+type process struct {
+	pid, parent, uid int
+	ended            bool
+}
+
+// family lists the living processes below one, and all of a user that is the
+// machine's alone; uid 0 means none.
+func family(root, uid int) []int {
+	all := processes()
+	children := map[int][]process{}
+	seen := map[int]bool{root: true}
+	var out []int
+	for _, p := range all {
+		children[p.parent] = append(children[p.parent], p)
+		if uid != 0 && p.uid == uid && !p.ended && !seen[p.pid] {
+			seen[p.pid] = true
+			out = append(out, p.pid)
+		}
+	}
+	for todo := []int{root}; len(todo) > 0 && root > 1; todo = todo[1:] {
+		for _, c := range children[todo[0]] {
+			todo = append(todo, c.pid)
+			if !c.ended && !seen[c.pid] {
+				seen[c.pid] = true
+				out = append(out, c.pid)
+			}
+		}
+	}
+	return out
+}
+
+func processes() []process {
+	d, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	var out []process
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + name + "/stat")
+		if err != nil {
+			continue
+		}
+		f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+		if len(f) < 2 {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Stat("/proc/"+name, &st) != nil {
+			continue
+		}
+		parent, _ := strconv.Atoi(string(f[1]))
+		out = append(out, process{pid, parent, int(st.Uid), f[0][0] == 'Z' || f[0][0] == 'X'})
+	}
+	return out
+}
