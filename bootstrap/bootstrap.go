@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -48,6 +49,11 @@ func (p *Paths) fill() error {
 			*s = d
 		}
 	}
+	if os.Geteuid() != 0 {
+		if err := p.fillUser(set); err != nil {
+			return err
+		}
+	}
 	set(&p.Lib, "/var/lib/scarab")
 	set(&p.Run, "/run/scarab")
 	set(&p.Log, "/var/log/scarab")
@@ -65,6 +71,58 @@ func (p *Paths) fill() error {
 	}
 	p.Programs = filepath.Dir(self)
 	return nil
+}
+
+// fillUser chooses the folders of a local cloud that an ordinary user has for
+// himself.
+func (p *Paths) fillUser(set func(s *string, d string)) error {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return fmt.Errorf("cannot find the folders of a local cloud: %w", err)
+	}
+	base := func(variable, under string) string {
+		if d := os.Getenv(variable); filepath.IsAbs(d) {
+			return d
+		}
+		return filepath.Join(home, under)
+	}
+	cache := filepath.Join(base("XDG_CACHE_HOME", ".cache"), "scarab")
+	set(&p.Lib, filepath.Join(base("XDG_DATA_HOME", ".local/share"), "scarab"))
+	set(&p.Cache, cache)
+	run := filepath.Join(cache, "run")
+	if d := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(d) {
+		run = filepath.Join(d, "scarab")
+	}
+	set(&p.Run, run)
+	set(&p.Log, filepath.Join(p.Lib, "log"))
+	return nil
+}
+
+// Socket is where the supervisor of this user's local cloud listens.
+func Socket() (string, error) {
+	var p Paths
+	if err := p.fill(); err != nil {
+		return "", err
+	}
+	return p.socket(), nil
+}
+
+// controllerUser is who runs the controller: where there is the choice, a user
+// that nothing else has.
+func controllerUser() (uid, gid int) {
+	if os.Geteuid() == 0 {
+		return hostd.DefaultUID, hostd.DefaultUID
+	}
+	return os.Geteuid(), os.Getegid()
+}
+
+// mode is of a folder that others walk through to what is shown to them; an
+// ordinary user shows nothing to anybody.
+func mode(m os.FileMode) os.FileMode {
+	if os.Geteuid() != 0 {
+		return 0o700
+	}
+	return m
 }
 
 func (p Paths) bin() string    { return filepath.Join(p.Lib, "bin") }
@@ -150,7 +208,7 @@ func (b *builder) step(name string, f func() error) error {
 
 // lock lets one bootstrap or destruction run at a time.
 func lock(p Paths) (unlock func(), err error) {
-	if err := os.MkdirAll(p.Lib, 0o711); err != nil {
+	if err := os.MkdirAll(p.Lib, mode(0o711)); err != nil {
 		return nil, rights(err)
 	}
 	name := filepath.Join(p.Lib, ".bootstrap.lock")
@@ -173,7 +231,7 @@ func lock(p Paths) (unlock func(), err error) {
 
 func rights(err error) error {
 	if errors.Is(err, os.ErrPermission) {
-		return errors.New("cannot bootstrap: making machines needs root; run it with sudo")
+		return fmt.Errorf("cannot bootstrap: %w; run it with sudo, or as the user whose folders these are", err)
 	}
 	return fmt.Errorf("cannot bootstrap: %w", err)
 }
@@ -182,9 +240,7 @@ func rights(err error) error {
 const minFree = 2 << 30
 
 func (b *builder) check() error {
-	if os.Geteuid() != 0 {
-		return rights(os.ErrPermission)
-	}
+	b.warn()
 	if cfg, err := hostd.LoadConfig(b.paths.host()); err == nil {
 		return fmt.Errorf("cannot bootstrap: this host already runs the controller %s; destroy it first with: scarab kill-controller NAME",
 			cfg.ControllerID)
@@ -211,6 +267,13 @@ func (b *builder) check() error {
 			b.paths.Lib, int64(fs.Bavail)*fs.Bsize>>20, int64(minFree)>>20)
 	}
 	return nil
+}
+
+// warn says in one line how weak machines will be, if they are.
+func (b *builder) warn() {
+	if kind, why := hostd.NextRung(); kind != "container" {
+		b.report("WARNING: weak isolation: machines here will be "+kind+", not containers: "+strings.Join(why, "; "), true, nil)
+	}
 }
 
 func programs() []string { return []string{"scarab-controller", "scarab-agent", "scarab-hooktool"} }
@@ -243,11 +306,13 @@ func (b *builder) build(ctx context.Context) (Controller, error) {
 }
 
 func (b *builder) install() error {
-	for dir, mode := range map[string]os.FileMode{b.paths.Lib: 0o711, b.paths.bin(): 0o755, b.paths.Log: 0o711} {
-		if err := os.MkdirAll(dir, mode); err != nil {
+	uid, gid := controllerUser()
+	for dir, m := range map[string]os.FileMode{b.paths.Lib: 0o711, b.paths.bin(): 0o755, b.paths.Log: 0o711} {
+		m = mode(m)
+		if err := os.MkdirAll(dir, m); err != nil {
 			return fmt.Errorf("cannot install: %w", err)
 		}
-		if err := os.Chmod(dir, mode); err != nil {
+		if err := os.Chmod(dir, m); err != nil {
 			return fmt.Errorf("cannot install: %w", err)
 		}
 	}
@@ -260,7 +325,7 @@ func (b *builder) install() error {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("cannot install: %w", err)
 		}
-		if err := os.Lchown(dir, hostd.DefaultUID, hostd.DefaultUID); err != nil {
+		if err := os.Lchown(dir, uid, gid); err != nil {
 			return fmt.Errorf("cannot install: %w", err)
 		}
 	}
@@ -270,8 +335,10 @@ func (b *builder) install() error {
 // start installs the host's supervisor, which runs the controller.
 func (b *builder) start(ctx context.Context) error {
 	data := b.paths.data()
+	uid, gid := controllerUser()
 	return hostd.Install(ctx, b.paths.installation(), hostd.Config{
 		Version: Version, Socket: b.paths.socket(), Images: filepath.Join(b.paths.Cache, "images"),
+		Dir: b.paths.Lib, RunDir: filepath.Join(b.paths.Run, "machines"),
 		ControllerID: string(b.c.UUID), HostFiles: []string{b.paths.bin()}, HostTCP: []uint16{uint16(b.req.APIPort)},
 		Controller: &hostd.ControllerConfig{
 			Argv: []string{
@@ -280,7 +347,7 @@ func (b *builder) start(ctx context.Context) error {
 				"--host-socket", b.paths.socket(), "--controller-uuid", string(b.c.UUID),
 				"--api-port", strconv.Itoa(b.req.APIPort),
 			},
-			Dir: data, UID: hostd.DefaultUID, GID: hostd.DefaultUID, Log: filepath.Join(b.paths.Log, "controller.log"),
+			Dir: data, UID: uid, GID: gid, Log: filepath.Join(b.paths.Log, "controller.log"),
 		},
 	})
 }
@@ -414,7 +481,8 @@ func (b *builder) writeInit(ctx context.Context) error {
 		err = os.WriteFile(b.paths.init(), raw, 0o600)
 	}
 	if err == nil {
-		err = os.Lchown(b.paths.init(), hostd.DefaultUID, hostd.DefaultUID)
+		uid, gid := controllerUser()
+		err = os.Lchown(b.paths.init(), uid, gid)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot write the init file: %w", err)

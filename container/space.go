@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -45,7 +46,7 @@ func OpenSpace(ctx context.Context, record string) (*Space, error) {
 	defer cancel()
 	s := &Space{record: record}
 	if err := readJSON(record, s); err == nil && runs(s.Pid, s.PidStart, s.BootID) {
-		if s.Slirp != 0 && !runs(s.Slirp, s.SlirpStart, s.BootID) {
+		if !runs(s.Slirp, s.SlirpStart, s.BootID) {
 			return s, s.connect(ctx)
 		}
 		return s, nil
@@ -223,13 +224,16 @@ func bindReadOnly(dir string) error {
 	return unix.MountSetattr(unix.AT_FDCWD, dir, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 }
 
+// alone begins the sentence about a space without the outside.
+const alone = "machines reach each other and the controller only"
+
 // connect lets the space reach what the host reaches, but not the host's own
 // loopback.
 func (s *Space) connect(ctx context.Context) error {
-	s.Slirp = 0
+	s.Slirp, s.Why = 0, slices.DeleteFunc(s.Why, func(w string) bool { return strings.HasPrefix(w, alone) })
 	path, err := exec.LookPath("slirp4netns")
 	if err != nil {
-		s.Why = append(s.Why, "machines reach each other and the controller only: install slirp4netns")
+		s.Why = append(s.Why, alone+": install slirp4netns")
 		return writeJSON(s.record, s)
 	}
 	ready, theirs, err := os.Pipe()
@@ -237,10 +241,15 @@ func (s *Space) connect(ctx context.Context) error {
 		return fmt.Errorf("cannot connect the machines: %w", err)
 	}
 	defer ready.Close()
+	log, err := os.OpenFile(s.record+".slirp.log", os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot connect the machines: %w", err)
+	}
+	defer log.Close()
 	cmd := exec.Command(path, "--configure", "--mtu=65520", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp",
 		"--ready-fd=3", strconv.Itoa(s.Pid), "tap0")
 	cmd.Env, cmd.Dir, cmd.ExtraFiles = []string{"PATH=/usr/bin:/bin"}, "/", []*os.File{theirs}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Stderr, cmd.SysProcAttr = log, &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
 	_ = theirs.Close()
 	if err != nil {
@@ -251,7 +260,10 @@ func (s *Space) connect(ctx context.Context) error {
 	defer stop()
 	if n, err := ready.Read(make([]byte, 1)); n != 1 || err != nil {
 		_ = cmd.Process.Kill()
-		s.Why = append(s.Why, "machines reach each other and the controller only: slirp4netns does not work here")
+		said := make([]byte, 300)
+		n, _ := log.ReadAt(said, 0)
+		s.Why = append(s.Why, alone+": slirp4netns does not work here: "+
+			strings.Join(strings.Fields(strings.ToValidUTF8(string(said[:n]), "?")), " "))
 		return writeJSON(s.record, s)
 	}
 	s.Slirp = cmd.Process.Pid
@@ -283,6 +295,7 @@ func (s *Space) End() error {
 		awaitExit(fd, spacePatience)
 		_ = unix.Close(fd)
 	}
+	_ = os.Remove(s.record + ".slirp.log")
 	if err := os.Remove(s.record); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cannot forget the user namespace: %w", err)
 	}

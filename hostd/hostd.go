@@ -178,8 +178,9 @@ func runHere(ctx context.Context, cfg Config, r rung, out *outside) error {
 			errs <- own.run(ctx)
 			return
 		}
+		err := say(out.conn, asked{Ready: true})
 		<-ctx.Done()
-		errs <- nil
+		errs <- err
 	}()
 	err = <-errs
 	cancel()

@@ -95,10 +95,16 @@ func runRootless(ctx context.Context, cfg Config, r rung) error {
 	r.why = append(r.why, space.Why...)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	o := &outer{cfg: cfg, space: space, rung: r}
+	o := &outer{cfg: cfg, space: space, rung: r, ready: make(chan struct{})}
 	o.child = newChild(cfg.Controller, filepath.Join(cfg.Machines.RunDir, "controller.json"), cfg.Log)
 	errs := make(chan error, 2)
-	go func() { errs <- o.child.run(ctx) }()
+	go func() {
+		select {
+		case <-o.ready:
+		case <-ctx.Done():
+		}
+		errs <- o.child.run(ctx)
+	}()
 	go func() { errs <- o.run(ctx) }()
 	err = <-errs
 	cancel()
@@ -117,6 +123,8 @@ type outer struct {
 	rung  rung
 	child *child
 	over  bool // everything was removed by order
+	ready chan struct{}
+	told  sync.Once
 }
 
 // run keeps the inner half running.
@@ -155,8 +163,9 @@ type inside struct {
 
 // asked is what it says: serve a network connection, or stop the controller.
 type asked struct {
-	Stop bool   `json:"stop,omitempty"`
-	Port uint16 `json:"port,omitempty"` // a listener comes with this
+	Stop  bool   `json:"stop,omitempty"`
+	Ready bool   `json:"ready,omitempty"` // the socket answers
+	Port  uint16 `json:"port,omitempty"`  // a listener comes with this
 }
 
 // once runs the inner half until it ends; nil means that it ended by order.
@@ -232,6 +241,8 @@ func (o *outer) obey(ctx context.Context, wg *sync.WaitGroup, conn *net.UnixConn
 			return
 		}
 		switch {
+		case a.Ready:
+			o.told.Do(func() { close(o.ready) })
 		case a.Stop:
 			wg.Go(func() {
 				if err := o.child.stop(ctx); err == nil {

@@ -100,7 +100,11 @@ func (s *Store) build(ctx context.Context, name string, progress func(string)) (
 	if err != nil {
 		return Image{}, err
 	}
-	if err := ensureTool(ctx, progress); err != nil {
+	if s.OneID {
+		return Image{}, fmt.Errorf("cannot build image %s: the user has no range of ids, so packages cannot be installed; have root set one aside"+
+			" (usermod --add-subuids), or add a tarball with: scarab image add %s FILE", name, name)
+	}
+	if err := s.ensureTool(ctx, progress); err != nil {
 		return Image{}, err
 	}
 	apt := s.Apt
@@ -180,9 +184,12 @@ func (s *Store) runBuild(ctx context.Context, name string, args []string, tmp st
 }
 
 // ensureTool installs mmdebstrap if it is missing.
-func ensureTool(ctx context.Context, progress func(string)) error {
+func (s *Store) ensureTool(ctx context.Context, progress func(string)) error {
 	if _, err := exec.LookPath("mmdebstrap"); err == nil {
 		return nil
+	}
+	if s.userOwned() {
+		return errors.New("cannot build images: mmdebstrap is missing; have root install it")
 	}
 	progress("installing mmdebstrap")
 	for _, args := range [][]string{{"update"}, {"install", "--yes", "--no-install-recommends", "mmdebstrap"}} {

@@ -76,16 +76,24 @@ func (s *Store) adopt(ctx context.Context, name string) (Image, error) {
 		return Image{}, fmt.Errorf("cannot use the shared image %s: %w", name, err)
 	}
 	defer f.Close()
-	plain, closer, err := decompress(f)
+	tmp, err := os.CreateTemp(s.file(name), "new-*.tar.zst")
 	if err != nil {
-		return Image{}, err
+		return Image{}, fmt.Errorf("cannot keep image %s: %w", name, err)
 	}
-	defer closer()
-	kept, err := s.keep(ctx, name, img.Source, plain)
-	if err == nil && kept.Digest != img.Digest {
-		err = fmt.Errorf("cannot use the shared image %s: its digest is not the recorded one", name)
+	defer os.Remove(tmp.Name()) // fails after the rename, as it should
+	defer tmp.Close()
+	sum := sha256.New()
+	_, err = io.Copy(io.MultiWriter(tmp, sum), io.LimitReader(contextReader{ctx, f}, maxImageBytes))
+	if err == nil && hex.EncodeToString(sum.Sum(nil)) != img.Digest {
+		err = errors.New("its digest is not the recorded one")
 	}
-	return kept, err
+	if err = errors.Join(err, tmp.Sync()); err == nil {
+		err = os.Rename(tmp.Name(), s.file(name, "image.tar.zst"))
+	}
+	if err != nil {
+		return Image{}, fmt.Errorf("cannot use the shared image %s: %w", name, err)
+	}
+	return img, s.record(&img)
 }
 
 func (s *Store) file(name string, part ...string) string {

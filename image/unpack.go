@@ -59,8 +59,8 @@ type unpacker struct {
 	root    *os.Root
 	dirs    map[string]fs.FileMode // made; modes are set at the end
 	files   map[string]bool        // regular files made, for hard links
-	shift   int            // added to owners
-	oneID   bool           // owners are left as they are
+	shift   int                    // added to owners
+	oneID   bool                   // owners are left as they are
 	entries int
 	bytes   int64
 }

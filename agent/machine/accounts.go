@@ -99,6 +99,10 @@ func replaceKeys(root *os.Root, data []byte, uid, gid int) error {
 // unit whose charm does not run as root has one of its own, so that units of a
 // machine cannot read each other.
 func account(ctx context.Context, u names.Unit, charmUser string) (unit.User, error) {
+	if uid, gid := os.Geteuid(), os.Getegid(); uid != 0 {
+		// A machine that is a process has one user, who can become nobody else.
+		return unit.User{UID: uid, GID: gid, NoNewPrivs: true}, nil
+	}
 	switch charmUser {
 	case "", "root":
 		return unit.User{}, nil

@@ -127,7 +127,9 @@ func limits(w wire) error {
 
 func identity(w wire) error {
 	if os.Getuid() == 0 {
-		if err := syscall.Setgroups(w.Groups); err != nil {
+		// A machine with one id only cannot set groups, and has none to lose.
+		err := syscall.Setgroups(w.Groups)
+		if err != nil && (w.UID != 0 || len(w.Groups) > 0 || !errors.Is(err, syscall.EPERM)) {
 			return err
 		}
 		if err := syscall.Setgid(w.GID); err != nil {

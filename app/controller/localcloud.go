@@ -30,11 +30,13 @@ func RunLocal(ctx context.Context, cfg Config, l Local) error {
 	}
 	hosts := []string{"127.0.0.1"}
 	if l.Socket != "" {
-		gateway, cloud, err := openLocal(ctx, l)
+		gateway, relayed, cloud, err := openLocal(ctx, l)
 		if err != nil {
 			return err
 		}
-		hosts = append(hosts, gateway)
+		if !relayed { // else the host brings it to loopback
+			hosts = append(hosts, gateway)
+		}
 		cfg.Clouds = map[string]provider.Instances{"localhost": cloud}
 		cfg.AgentAddresses = []string{net.JoinHostPort(gateway, strconv.Itoa(l.Port))}
 	}
@@ -48,20 +50,24 @@ func RunLocal(ctx context.Context, cfg Config, l Local) error {
 	}
 	file := filepath.Join(cfg.DataDir, "ca.crt")
 	cfg.Ready = func(ca string) {
-		if err := os.WriteFile(file, []byte(ca), 0o600); err != nil {
+		err := os.WriteFile(file+".new", []byte(ca), 0o600)
+		if err == nil { // whole or not at all: others wait for it
+			err = os.Rename(file+".new", file)
+		}
+		if err != nil {
 			cfg.Log.Error("cannot write the CA's certificate", "error", err)
 		}
 	}
 	return Run(ctx, cfg)
 }
 
-func openLocal(ctx context.Context, l Local) (gateway string, cloud *localhost.Cloud, err error) {
+func openLocal(ctx context.Context, l Local) (gateway string, relayed bool, cloud *localhost.Cloud, err error) {
 	host := hostapi.NewClient(l.Socket)
 	defer host.Close()
 	st, err := host.Status(ctx)
 	if err != nil {
-		return "", nil, err
+		return "", false, nil, err
 	}
 	cloud, err = localhost.New(localhost.Config{Socket: l.Socket, ControllerID: l.ControllerID})
-	return st.Gateway, cloud, err
+	return st.Gateway, st.Relayed, cloud, err
 }

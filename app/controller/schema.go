@@ -52,7 +52,7 @@ func rows() map[string]any {
 		"model-constraints": model.ConstraintsRow{}, "observed": machine.Observed{}, "operation": task.Operation{},
 		"ports": unit.Ports{}, "relation": relation.Row{}, "relation-app": relation.AppBag{},
 		"relation-unit": relation.Member{}, "sealed-key": sealed.Row{}, "sealed-token": sealed.Row{},
-		"sequence": sequence.Row{}, "status": status.Row{}, "task": task.Row{}, "task-queue": task.Queue{},
+		"sequence": sequence.Row{}, "spare-machine": machine.Spare{}, "status": status.Row{}, "task": task.Row{}, "task-queue": task.Queue{},
 		"unit": unit.Row{}, "unit-op": unit.Ops{}, "user": user.Row{},
 	}
 }

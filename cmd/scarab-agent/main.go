@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/scarab-ops/scarab/agent/sandbox"
@@ -62,14 +64,22 @@ func run(ctx context.Context, args []string) error {
 func machine(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("machine", flag.ContinueOnError)
 	cfg := app.Config{Path: os.Getenv("PATH")}
+	// On the local cloud's lower rungs a machine's place is told by whoever made it.
+	root, isolation, runDir := os.Getenv(container.EnvMachineDir), or(os.Getenv(container.EnvIsolation), "container"), "/run/scarab-agent"
 	f.StringVar(&cfg.Machine, "machine", "0", "`id` of the machine")
 	f.StringVar(&cfg.DataDir, "data-dir", "/var/lib/scarab", "`directory` of agents, charms and tools")
-	f.StringVar(&cfg.RunDir, "run-dir", "/run/scarab-agent", "`directory` of hook tool sockets")
+	f.StringVar(&cfg.RunDir, "run-dir", runDir, "`directory` of hook tool sockets")
 	f.StringVar(&cfg.LogDir, "log-dir", "/var/log/scarab", "`directory` of logs")
 	f.StringVar(&cfg.LoginHome, "login-home", "/home/ubuntu", "home `directory` whose authorised keys are kept")
-	f.StringVar(&cfg.Isolation, "isolation", "container", "how the machine is held: container, rootless or process")
+	f.StringVar(&cfg.Isolation, "isolation", isolation, "how the machine is held: container, rootless or process")
 	if err := f.Parse(args); err != nil {
 		return err
+	}
+	if root != "" {
+		for _, dir := range []*string{&cfg.DataDir, &cfg.LogDir, &cfg.LoginHome} {
+			*dir = filepath.Join(root, *dir)
+		}
+		cfg.RunDir = or(os.Getenv(container.EnvMachineRun), filepath.Join(root, cfg.RunDir))
 	}
 	if cfg.Path == "" {
 		cfg.Path = defaultPath
@@ -77,15 +87,26 @@ func machine(ctx context.Context, args []string) error {
 	return app.RunMachine(ctx, cfg)
 }
 
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
 func host(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("host", flag.ContinueOnError)
 	file := f.String("config", hostd.DefaultFile, "configuration `file` of the host")
+	inside := f.Bool(strings.TrimLeft(hostd.InsideArg, "-"), false, "be the half in a user namespace, begun by the other one")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
 	cfg, err := hostd.LoadConfig(*file)
 	if err != nil {
 		return err
+	}
+	if *inside {
+		return hostd.RunInside(ctx, cfg)
 	}
 	return hostd.Run(ctx, cfg)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/scarab-ops/scarab/bootstrap"
 	"github.com/scarab-ops/scarab/cli/session"
 	"github.com/scarab-ops/scarab/hostd/hostapi"
 	"github.com/scarab-ops/scarab/image"
@@ -14,8 +15,20 @@ import (
 // images manages the base images of this host through its supervisor.
 type images struct{}
 
+// supervisor is that of this user's local cloud, or of the host's.
+func supervisor() (*hostapi.Client, error) {
+	socket, err := bootstrap.Socket()
+	if err != nil {
+		return nil, err
+	}
+	return hostapi.NewClient(socket), nil
+}
+
 func (images) List(ctx context.Context) ([]session.Image, error) {
-	host := hostapi.NewClient(hostapi.Socket)
+	host, err := supervisor()
+	if err != nil {
+		return nil, err
+	}
 	defer host.Close()
 	list, err := host.Images(ctx)
 	var out []session.Image
@@ -34,9 +47,11 @@ func imageOf(i image.Image) session.Image {
 // Add builds an image from the distribution's packages, or takes in a tarball
 // if the source is a file.
 func (images) Add(ctx context.Context, name, source, _ string, report func(session.Step)) (session.Image, error) {
-	host := hostapi.NewClient(hostapi.Socket)
+	host, err := supervisor()
+	if err != nil {
+		return session.Image{}, err
+	}
 	defer host.Close()
-	var err error
 	if source == "" || source == "packages" || !strings.ContainsAny(source, "/.") {
 		err = host.BuildImage(ctx, name, func(s string) { report(session.Step{Name: s}) })
 	} else {
@@ -64,7 +79,10 @@ func add(ctx context.Context, host *hostapi.Client, name, file string) error {
 }
 
 func (images) Remove(ctx context.Context, name string) error {
-	host := hostapi.NewClient(hostapi.Socket)
+	host, err := supervisor()
+	if err != nil {
+		return err
+	}
 	defer host.Close()
 	return host.RemoveImage(ctx, name)
 }

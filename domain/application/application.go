@@ -243,8 +243,7 @@ func place(tx *state.Tx, s state.Scope, app Row, p Placement, now time.Time) (na
 		if m.Life != life.Alive {
 			return "", &DyingError{fmt.Sprintf("machine %s", string(p.Machine))}
 		}
-		m.Clean = false
-		return m.ID, machine.Table.Put(tx, s, m)
+		return m.ID, machine.Take(tx, s, m)
 	}
 	mc, err := model.Constraints.Get(tx, s, "constraints")
 	if err != nil {
@@ -267,15 +266,18 @@ func place(tx *state.Tx, s state.Scope, app Row, p Placement, now time.Time) (na
 
 // reuse takes a clean machine that was added by hand and fits.
 func reuse(tx *state.Tx, s state.Scope, base machine.Base, want constraint.Value) (names.Machine, bool, error) {
-	for m, err := range machine.Table.All(tx, s) {
-		if err != nil || !m.Clean || m.Life != life.Alive || m.Base != base {
+	for spare, err := range machine.Spares.All(tx, s) {
+		if err != nil {
+			continue
+		}
+		m, err := machine.Get(tx, s, spare.Machine)
+		if err != nil || m.Life != life.Alive || m.Base != base {
 			continue
 		}
 		if want.String() != "" && want.String() != m.Constraints.String() {
 			continue
 		}
-		m.Clean = false
-		return m.ID, true, machine.Table.Put(tx, s, m)
+		return m.ID, true, machine.Take(tx, s, m)
 	}
 	return "", false, nil
 }

@@ -37,6 +37,7 @@ type Row struct {
 	// Keep leaves the instance in the cloud when the machine is removed.
 	Keep bool `json:"keep,omitempty"`
 	// Clean is true until a unit was assigned: only clean machines are reused.
+	// A clean machine also has a row in Spares, to be found by.
 	Clean bool `json:"clean"`
 	// Retry counts requests of retry-provisioning.
 	Retry int `json:"retry,omitempty"`
@@ -66,8 +67,14 @@ type Observed struct {
 	agentapi.MachineObserved
 }
 
+// A Spare names a clean machine.
+type Spare struct {
+	Machine names.Machine `json:"machine"`
+}
+
 // Tables, in model scope.
 var (
+	Spares    = state.Table[Spare]{Kind: "spare-machine", ID: func(s Spare) string { return string(s.Machine) }}
 	Table     = state.Table[Row]{Kind: "machine", ID: func(r Row) string { return string(r.ID) }}
 	Instances = state.Table[Instance]{Kind: "instance", ID: func(r Instance) string { return string(r.Machine) }}
 	Seen      = state.Table[Observed]{Kind: "observed", ID: func(r Observed) string { return string(r.Machine) }}
@@ -82,6 +89,11 @@ func Add(tx *state.Tx, s state.Scope, m Row) (Row, error) {
 	m.ID, m.Life = names.Machine(strconv.Itoa(n)), life.Alive
 	if err := Table.Put(tx, s, m); err != nil {
 		return Row{}, err
+	}
+	if m.Clean {
+		if err := Spares.Put(tx, s, Spare{m.ID}); err != nil {
+			return Row{}, err
+		}
 	}
 	pending := status.Entry{Status: "pending", Since: m.Created}
 	if err := status.Set(tx, s, status.OfMachineAgent(string(m.ID)), pending); err != nil {
@@ -135,8 +147,24 @@ func Address(r state.Reader, s state.Scope, id names.Machine) string {
 	return ""
 }
 
+// Take marks a machine as used.
+func Take(tx *state.Tx, s state.Scope, m Row) error {
+	if Spares.Has(tx, s, string(m.ID)) {
+		if err := Spares.Delete(tx, s, string(m.ID)); err != nil {
+			return err
+		}
+	}
+	m.Clean = false
+	return Table.Put(tx, s, m)
+}
+
 // Forget deletes every row of a machine.
 func Forget(tx *state.Tx, s state.Scope, id names.Machine) error {
+	if Spares.Has(tx, s, string(id)) {
+		if err := Spares.Delete(tx, s, string(id)); err != nil {
+			return err
+		}
+	}
 	if err := Table.Delete(tx, s, string(id)); err != nil {
 		return err
 	}

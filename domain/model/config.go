@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/scarab-ops/scarab/names"
 	"github.com/scarab-ops/scarab/state"
 )
 
@@ -249,6 +250,43 @@ func (k Key) typed(text string) any {
 	}
 	return text
 }
+
+// A Getter looks settings up one by one, for those who need few of them often.
+// It shares what it reads with the view: it is for reading only.
+type Getter struct{ set map[string]string }
+
+// Settings returns a model's settings.
+func Settings(r state.Reader, m names.Model) (Getter, error) {
+	row, err := ConfigTable.Get(r, ScopeOf(m), "config")
+	return Getter{row.Attrs}, err
+}
+
+func (g Getter) config(name string) Config {
+	k, ok := key(name)
+	if !ok {
+		return Config{}
+	}
+	text, ok := g.set[name]
+	if !ok {
+		text = k.Default
+	}
+	return Config{name: {Value: k.typed(text)}}
+}
+
+// String returns a text setting.
+func (g Getter) String(name string) string { return g.config(name).String(name) }
+
+// Bool returns a boolean setting.
+func (g Getter) Bool(name string) bool { return g.config(name).Bool(name) }
+
+// Int returns an integer setting.
+func (g Getter) Int(name string) int { return g.config(name).Int(name) }
+
+// Duration returns a duration setting.
+func (g Getter) Duration(name string) time.Duration { return g.config(name).Duration(name) }
+
+// Bytes returns a size setting in bytes.
+func (g Getter) Bytes(name string) int64 { return g.config(name).Bytes(name) }
 
 // String returns a text setting.
 func (c Config) String(name string) string { s, _ := c[name].Value.(string); return s }

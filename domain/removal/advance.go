@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/scarab-ops/scarab/domain/annotation"
 	"github.com/scarab-ops/scarab/domain/application"
 	"github.com/scarab-ops/scarab/domain/lease"
 	"github.com/scarab-ops/scarab/domain/life"
@@ -61,6 +62,9 @@ func advanceApplication(tx *state.Tx, m model.Row, a names.Application, _ time.T
 		}
 	}
 	if err := status.Remove(tx, s, status.OfApplication(string(a))); err != nil {
+		return err
+	}
+	if err := annotation.Forget(tx, s, a.Tag()); err != nil {
 		return err
 	}
 	if err := application.Table.Delete(tx, s, string(a)); err != nil {

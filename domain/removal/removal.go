@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/scarab-ops/scarab/domain/agentcred"
+	"github.com/scarab-ops/scarab/domain/annotation"
 	"github.com/scarab-ops/scarab/domain/application"
 	"github.com/scarab-ops/scarab/domain/lease"
 	"github.com/scarab-ops/scarab/domain/life"
@@ -227,6 +228,9 @@ func gone(tx *state.Tx, m model.Row, u unit.Row, now time.Time) error {
 	if err := task.Abandon(tx, s, string(u.Name), now); err != nil {
 		return err
 	}
+	if err := annotation.Forget(tx, s, u.Name.Tag()); err != nil {
+		return err
+	}
 	if err := unit.Forget(tx, s, u.Name); err != nil {
 		return err
 	}
@@ -375,6 +379,9 @@ func MachineGone(tx *state.Tx, m model.Row, id names.Machine, now time.Time) err
 		return err
 	}
 	if err := task.Abandon(tx, s, string(id), now); err != nil {
+		return err
+	}
+	if err := annotation.Forget(tx, s, id.Tag()); err != nil {
 		return err
 	}
 	if err := machine.Forget(tx, s, id); err != nil {

@@ -25,7 +25,7 @@ func Context(r state.Reader, m names.Model, name names.Unit) (agentapi.HookConte
 	if err != nil {
 		return agentapi.HookContext{}, err
 	}
-	cfg, err := model.EffectiveConfig(r, p.model)
+	cfg, err := model.Settings(r, m)
 	if err != nil {
 		return agentapi.HookContext{}, err
 	}
@@ -68,7 +68,7 @@ func Context(r state.Reader, m names.Model, name names.Unit) (agentapi.HookConte
 	return c, nil
 }
 
-func legacyProxies(cfg model.Config) map[string]string {
+func legacyProxies(cfg model.Getter) map[string]string {
 	out := map[string]string{}
 	for short, key := range map[string]string{"http": "http-proxy", "https": "https-proxy", "ftp": "ftp-proxy"} {
 		if v := cfg.String(key); v != "" {
@@ -98,7 +98,7 @@ func wireStatus(e status.Entry) agentapi.Status {
 }
 
 // network is what network-get answers for every binding: there is one space.
-func network(r state.Reader, p picture, cfg model.Config) agentapi.NetworkInfo {
+func network(r state.Reader, p picture, cfg model.Getter) agentapi.NetworkInfo {
 	var n agentapi.NetworkInfo
 	seen, err := machine.Seen.Get(r, p.scope, string(p.unit.Machine))
 	if err == nil {

@@ -38,7 +38,7 @@ func Seed(r state.Reader, m names.Model, name names.Unit) (map[string]string, er
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := model.EffectiveConfig(r, p.model)
+	cfg, err := model.Settings(r, m)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func Unit(r state.Reader, m names.Model, name names.Unit) (agentapi.Want, error)
 	if err != nil {
 		return agentapi.Want{}, err
 	}
-	cfg, err := model.EffectiveConfig(r, p.model)
+	cfg, err := model.Settings(r, m)
 	if err != nil {
 		return agentapi.Want{}, err
 	}
@@ -192,15 +192,14 @@ func UnitKeys(r state.Reader, m names.Model, name names.Unit) []state.Key {
 // machine that is to take itself down.
 func Machine(r state.Reader, m names.Model, id names.Machine) (agentapi.MachineWant, error) {
 	s := model.ScopeOf(m)
-	mrow, err := model.Get(r, m)
-	if err != nil {
+	if _, err := model.Get(r, m); err != nil {
 		return agentapi.MachineWant{}, err
 	}
 	row, err := machine.Get(r, s, id)
 	if err != nil {
 		return agentapi.MachineWant{}, err
 	}
-	cfg, err := model.EffectiveConfig(r, mrow)
+	cfg, err := model.Settings(r, m)
 	if err != nil {
 		return agentapi.MachineWant{}, err
 	}
@@ -225,7 +224,7 @@ func Machine(r state.Reader, m names.Model, id names.Machine) (agentapi.MachineW
 }
 
 // Keys splits the authorized-keys setting into one key each.
-func Keys(cfg model.Config) []string {
+func Keys(cfg model.Getter) []string {
 	out := []string{}
 	for line := range strings.SplitSeq(cfg.String("authorized-keys"), "\n") {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {

@@ -55,18 +55,18 @@ type Line struct {
 
 // Status is how the supervisor and its host are.
 type Status struct {
-	Version       string   `json:"version"`
-	Isolation     string   `json:"isolation"`
-	Why           []string `json:"why,omitempty"` // why no stronger isolation
+	Version   string   `json:"version"`
+	Isolation string   `json:"isolation"`
+	Why       []string `json:"why,omitempty"` // why no stronger isolation
 	// Relayed tells that the host hands on to its loopback what machines send
 	// to the gateway: the controller cannot listen there, and need not.
-	Relayed bool   `json:"relayed,omitempty"`
-	Subnet  string `json:"subnet,omitempty"`
-	Gateway       string   `json:"gateway,omitempty"`
-	Machines      int      `json:"machines"`
-	ControllerPid int      `json:"controller-pid,omitempty"`
-	ControllerUID int      `json:"controller-uid,omitempty"`
-	Restarts      int      `json:"controller-restarts,omitempty"`
+	Relayed       bool   `json:"relayed,omitempty"`
+	Subnet        string `json:"subnet,omitempty"`
+	Gateway       string `json:"gateway,omitempty"`
+	Machines      int    `json:"machines"`
+	ControllerPid int    `json:"controller-pid,omitempty"`
+	ControllerUID int    `json:"controller-uid,omitempty"`
+	Restarts      int    `json:"controller-restarts,omitempty"`
 }
 
 // Error is an error with its class.

@@ -19,6 +19,9 @@ func TestMain(m *testing.M) {
 	if container.IsInit(os.Args) {
 		container.InitMain()
 	}
+	if len(os.Args) == 2 && os.Args[1] == hostd.InsideArg {
+		insideMain()
+	}
 	os.Exit(m.Run())
 }
 
@@ -33,9 +36,15 @@ func supervisor(t *testing.T) string {
 	m.Dir, m.RunDir = filepath.Join(dir, "state"), filepath.Join(dir, "run")
 	m.Bridge, m.PortPrefix, m.Table, m.Cgroups = "sclbr0", "scl", "scarablocaltest", "scarablocaltest"
 	m.Subnet, m.IDBase = netip.MustParsePrefix("10.98.0.0/16"), 0x7a000000
-	socket := filepath.Join(dir, "host", "host.sock")
+	return serve(t, hostd.Config{Socket: filepath.Join(dir, "host", "host.sock"), Machines: &m})
+}
+
+// serve runs a supervisor until the test ends.
+func serve(t *testing.T, cfg hostd.Config) string {
+	t.Helper()
+	socket := cfg.Socket
 	done := make(chan error, 1)
-	go func() { done <- hostd.Run(context.Background(), hostd.Config{Socket: socket, Machines: &m}) }()
+	go func() { done <- hostd.Run(context.Background(), cfg) }()
 	client := hostapi.NewClient(socket)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(func() {

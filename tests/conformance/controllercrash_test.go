@@ -68,7 +68,7 @@ func newChild(t *testing.T) *child {
 func (c *child) start() error {
 	c.proc = exec.Command(bins.testcontroller, c.config)
 	c.proc.Stderr = c.w.log
-	c.proc.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	c.proc.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	out, err := c.proc.StdoutPipe()
 	if err != nil {
 		return err
@@ -83,7 +83,17 @@ func (c *child) start() error {
 	if err != nil {
 		return fmt.Errorf("the controller did not start: %w", err)
 	}
-	return json.Unmarshal(line, &c.w.CACert)
+	var ca string
+	if err := json.Unmarshal(line, &ca); err != nil {
+		return err
+	}
+	if c.w.CACert == "" {
+		c.w.CACert = ca
+	}
+	if ca != c.w.CACert {
+		return errors.New("the controller came back with another authority")
+	}
+	return nil
 }
 
 func (c *child) kill() {
@@ -92,10 +102,10 @@ func (c *child) kill() {
 }
 
 // killed kills and restarts the controller n times, each time after a random
-// moment of at most half a second.
+// moment of at most two seconds.
 func (c *child) killed(ctx context.Context, n int) error {
 	for range n {
-		d, err := rand.Int(rand.Reader, big.NewInt(int64(500*time.Millisecond)))
+		d, err := rand.Int(rand.Reader, big.NewInt(int64(2*time.Second)))
 		if err != nil {
 			return err
 		}
@@ -204,10 +214,15 @@ func (o *operator) deploy(ctx context.Context, t *testing.T, app string) error {
 	return nil
 }
 
-// work goes on until ctx ends.
-func (o *operator) work(ctx context.Context, t *testing.T, apps, units int) error {
-	for i := 1; ctx.Err() == nil; i++ {
+// work goes on until stop is closed; what it has begun it finishes.
+func (o *operator) work(ctx context.Context, t *testing.T, stop <-chan struct{}, apps, units int) error {
+	for i := 1; ; i++ {
 		var err error
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
 		switch {
 		case i%5 == 1 && len(o.p.apps) <= apps:
 			err = o.deploy(ctx, t, fmt.Sprintf("a%d", len(o.p.apps)))
@@ -234,11 +249,10 @@ func (o *operator) work(ctx context.Context, t *testing.T, apps, units int) erro
 				break // one of them, whichever
 			}
 		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // TestControllerCrash kills the controller at random moments while a model is
@@ -259,10 +273,10 @@ config-changed) note "count=$(config-get count)";;
 esac`)
 	m.deploy(t, "peer", "hub", 1)
 	o := &operator{m: m, p: promises{apps: map[string]string{"hub": "0"}, units: 1}}
-	work, stop := context.WithTimeout(t.Context(), 15*time.Minute)
-	defer stop()
-	worked := make(chan error, 1)
-	go func() { worked <- o.work(work, t, apps, units) }()
+	work, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+	defer cancel()
+	worked, stop := make(chan error, 1), make(chan struct{})
+	go func() { worked <- o.work(work, t, stop, apps, units) }()
 	must(t, c.killed(work, kills))
 	// One quiet round, so that all that was meant to be built is asked for.
 	eventually(t, "calls after the last kill", func() bool {
@@ -273,7 +287,7 @@ esac`)
 		}
 		return len(c.w.machines(t)) >= 1+apps
 	})
-	stop()
+	close(stop)
 	must(t, <-worked)
 	if o.conn != nil {
 		must(t, o.conn.Close())
@@ -309,7 +323,7 @@ func (m *modelT) kept(t *testing.T, p promises) {
 		}
 		got, err := m.conn.Application(ctx(t), names.Application(app))
 		must(t, err)
-		option, _ := got.CharmConfig["count"].(map[string]any)
+		option, _ := got.Config["count"].(map[string]any)
 		if v := fmt.Sprint(option["value"]); v != count {
 			t.Errorf("%s has count %s, promised %s", app, v, count)
 		}

@@ -195,7 +195,7 @@ func (w *world) newHost(s provider.StartSpec) (*host, error) {
 	model := filepath.Join(w.base, s.ModelUUID[:8])
 	h := &host{key: s.Key, machine: s.MachineID, dir: filepath.Join(model, "m"+s.MachineID), bin: bins.agent}
 	if f, ok := w.flags[s.ModelUUID]; ok {
-		h.bin, h.flags = bins.testagent, append([]string{"-trace", filepath.Join(model, "trace")}, f...)
+		h.bin, h.flags = bins.testagent, append([]string{"-trace", filepath.Join(model, "log")}, f...)
 	}
 	for _, f := range s.Files {
 		if f.Host != "" {
@@ -240,7 +240,7 @@ func (h *host) start(extra ...string) error {
 	}
 	h.proc = exec.Command(h.bin, append(append(args, h.flags...), extra...)...)
 	h.proc.Stdout, h.proc.Stderr = out, out
-	h.proc.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Setsid: true}
+	h.proc.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if h.cgroup != "" {
 		dir, err := os.Open(h.cgroup)
 		if err != nil {
@@ -347,7 +347,7 @@ func (w *world) model(t *testing.T, name string, flags ...string) *modelT {
 		w.flags[info.UUID] = flags
 		w.mu.Unlock()
 	}
-	for _, d := range []string{"log", "env", "behave", "trace"} {
+	for _, d := range []string{"log", "env", "behave"} {
 		if err := os.MkdirAll(filepath.Join(m.dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -377,7 +377,7 @@ func (m *modelT) end(t *testing.T) {
 }
 
 func (m *modelT) dump(t *testing.T) {
-	for _, pattern := range []string{"log/*", "trace/*", "m*/agent.out", "m*/logs/*.log"} {
+	for _, pattern := range []string{"log/*", "m*/agent.out", "m*/logs/*.log"} {
 		files, _ := filepath.Glob(filepath.Join(m.dir, pattern))
 		for _, f := range files {
 			data, _ := os.ReadFile(f)

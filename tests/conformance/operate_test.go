@@ -129,56 +129,6 @@ func (m *modelT) unprovisioned(t *testing.T, id string) {
 	})
 }
 
-// upgrade: another charm under a running unit.
-func upgrade(t *testing.T, w *world) {
-	m := w.model(t, "upgrade")
-	m.behave(t, "a", `
-case $hook in
-install) echo 1 >made-by-charm;;
-*) note "$hook: $(cat made-by-charm) old $(cat only-old 2>/dev/null || echo none) new $(cat only-new 2>/dev/null || echo none)";;
-esac`)
-	url := m.upload(t, "probe", map[string]string{"only-old": "yes"})
-	must(t, m.conn.Deploy(ctx(t), deployArgs("a", url, 1, nil)))
-	m.idle(t, "a/0")
-	m.noted(t, "a/0", "^start: 1 old yes new none$")
-	next := m.upload(t, "probe", map[string]string{"only-new": "yes"})
-	m.set(t, "a", "count", "1")
-	must(t, m.conn.SetCharm(ctx(t), application.ApplicationSetCharm{Application: "a", CharmURL: next, CharmOrigin: origin()}))
-	m.noted(t, "a/0", "^upgrade-charm: 1 old none new yes$")
-	m.noted(t, "a/0", "^config-changed: 1 old none new yes$")
-	got := m.hooks(t, "a/0")
-	i := slices.Index(got, "upgrade-charm")
-	if i < 0 || i+1 >= len(got) || got[i+1] != "config-changed" || slices.Contains(got[i+1:], "upgrade-charm") {
-		t.Errorf("ran %v", got)
-	}
-}
-
-// upgradeInError: an upgrade waits for the end of an error, unless forced.
-func upgradeInError(t *testing.T, w *world) {
-	m := w.model(t, "upgrade-in-error")
-	m.noRetry(t)
-	m.behave(t, "a", `[ "$hook" != config-changed ] || [ "$(config-get count)" = 0 ] || [ -e fixed ]`)
-	m.deploy(t, "probe", "a", 1)
-	m.idle(t, "a/0")
-	m.set(t, "a", "count", "1")
-	m.inError(t, "a/0", "config-changed")
-	waits := m.upload(t, "probe", map[string]string{"changed": "yes"})
-	must(t, m.conn.SetCharm(ctx(t), application.ApplicationSetCharm{Application: "a", CharmURL: waits, CharmOrigin: origin()}))
-	if out := m.stdout(t, "ls", "a/0"); strings.Contains(out, "changed") {
-		t.Errorf("the charm was changed under a failed hook: %q", out)
-	}
-	forced := m.upload(t, "probe", map[string]string{"fixed": "yes"})
-	must(t, m.conn.SetCharm(ctx(t), application.ApplicationSetCharm{Application: "a", CharmURL: forced, CharmOrigin: origin(), ForceUnits: true}))
-	eventually(t, "the new charm is in place", func() bool { return strings.Contains(m.stdout(t, "ls", "a/0"), "fixed") })
-	m.inError(t, "a/0", "config-changed")
-	m.resolved(t, "a/0", true)
-	eventually(t, "a/0 out of error", func() bool { u, _ := m.unit(t, "a/0"); return u.WorkloadStatus.Status != "error" })
-	want := []string{"install", "leader-elected", "config-changed", "start", "config-changed code=1", "config-changed"}
-	if got := m.hooks(t, "a/0"); !slices.Equal(got, want) {
-		t.Errorf("ran %v", got)
-	}
-}
-
 // tasks: commands and actions, with the tools of hooks.
 func tasks(t *testing.T, w *world) {
 	m := w.model(t, "tasks")

@@ -53,10 +53,13 @@ esac`)
 	m.addUnits(t, "b", 1)
 	m.noted(t, "a/0", "^b/2 says b/2$")
 	for _, u := range []string{"b/0", "b/1", "b/2"} {
+		m.until(t, u, "server-relation-changed a/0")
+		m.until(t, "a/0", "client-relation-changed "+u)
+	}
+	for _, u := range []string{"b/0", "b/1", "b/2"} {
 		paired(t, m, u, "server")
 	}
 	paired(t, m, "a/0", "client")
-	m.until(t, "b/2", "server-relation-changed a/0")
 	ordered(t, m.hooks(t, "b/2"), "install", "server-relation-created", "start", "server-relation-joined a/0", "server-relation-changed a/0")
 
 	m.removeUnit(t, "b/1", false)

@@ -120,7 +120,7 @@ func runPage(t *testing.T, blocks []Block) {
 }
 
 func run(t *testing.T, dir string, env []string, command string) (string, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/bin/bash", "-c", command)
 	cmd.Dir, cmd.Env = dir, env

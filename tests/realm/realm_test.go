@@ -14,6 +14,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/scarab-ops/scarab/hostd/hostapi"
+	"github.com/scarab-ops/scarab/provider"
 )
 
 // hostFile is there exactly while this host runs a controller.
@@ -121,11 +124,18 @@ func (b *bench) command(ctx context.Context, args ...string) *exec.Cmd {
 }
 
 // finish runs a command to its end.
-func finish(cmd *exec.Cmd) result {
+func finish(cmd *exec.Cmd) result { return finishStarted(cmd, make(chan struct{})) }
+
+// finishStarted tells when the command has started, too.
+func finishStarted(cmd *exec.Cmd, started chan<- struct{}) result {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	began := time.Now()
-	err := cmd.Run()
+	err := cmd.Start()
+	close(started)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	r := result{args: cmd.Args[1:], out: out.String(), err: errs.String(), took: time.Since(began)}
 	var exit *exec.ExitError
 	switch {
@@ -272,10 +282,21 @@ func (b *bench) settle(t *testing.T, units int, more ...string) time.Duration {
 	}
 }
 
-// inside runs a shell script as root of a machine.
+// inside runs a shell script as root of a machine, as somebody who took it
+// over would: past its agent.
 func (b *bench) inside(t *testing.T, machine, script string) result {
 	t.Helper()
-	return b.run("exec", "--machine", machine, "--", script)
+	id := b.status(t).Machines[machine].Instance
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := hostapi.NewClient(hostapi.Socket)
+	defer c.Close()
+	began := time.Now()
+	out, code, err := c.Exec(ctx, provider.InstanceID(id), []string{"/bin/bash", "-c", script})
+	if err != nil {
+		t.Fatalf("cannot run a script in machine %s (%s): %v", machine, id, err)
+	}
+	return result{args: []string{"(in machine", machine + ")", script}, out: out, code: code, took: time.Since(began)}
 }
 
 // TestRealm is all parts in their order. A part that needs the quickstart's
@@ -290,6 +311,8 @@ func TestRealm(t *testing.T) {
 	t.Run("Input", testInput)
 	t.Run("Life", testLife)
 	t.Run("Down", func(t *testing.T) { testDown(t, before) })
+	t.Run("Ends", testEnds)
+	t.Run("Bare", func(t *testing.T) { compare(t, before, take(t)) })
 }
 
 // quickstart runs the quickstart once.

@@ -23,7 +23,6 @@ import (
 	"github.com/scarab-ops/scarab/app/controller"
 	"github.com/scarab-ops/scarab/blob"
 	"github.com/scarab-ops/scarab/charm/charmtest"
-	"github.com/scarab-ops/scarab/client"
 	"github.com/scarab-ops/scarab/domain/charmstore"
 	"github.com/scarab-ops/scarab/domain/model"
 	"github.com/scarab-ops/scarab/names"
@@ -107,7 +106,7 @@ func blobFlood(t *testing.T, _ *env) {
 		w.Alive(t, 15*time.Second, func() {
 			var wg sync.WaitGroup
 			slots := make(chan struct{}, 16)
-			for range count(60, 2000) {
+			for range count(36, 2000) {
 				slots <- struct{}{}
 				wg.Go(func() {
 					defer func() { <-slots }()
@@ -153,7 +152,7 @@ func blobFlood(t *testing.T, _ *env) {
 // endless uploads bodies that never end.
 func endless(t *testing.T, w *bench.World, hc *http.Client) {
 	t.Helper()
-	for range 3 {
+	for range count(1, 3) {
 		status, body, err := upload(cluster.Context(t), t, w, hc, bench.M1, bench.Writer, io.LimitReader(zeros{}, 1<<30))
 		if err == nil && status == http.StatusOK {
 			t.Errorf("an endless body was stored: %s", body)
@@ -227,7 +226,10 @@ func blobTheft(t *testing.T, e *env) {
 	}
 	w.Unchanged(t, func() {
 		for _, th := range thieves {
-			for _, p := range paths {
+			for i, p := range paths {
+				if !long && th.user != "" && th.cert == nil && i%3 != 0 {
+					continue // each costs a password's hash
+				}
 				status, body := fetch(t, w, th, p)
 				bench.NoLeak(t, p+" for "+th.name, body, marker)
 				if status == http.StatusOK && th.name != "a reader of M1" {
@@ -296,8 +298,8 @@ func blobTampering(t *testing.T, _ *env) {
 			t.Fatal(err)
 		}
 	}
-	for at := range count(12, 400) {
-		pos := at * (len(honest[0]) - 1) / count(11, 399)
+	for at := range count(4, 400) {
+		pos := at * (len(honest[0]) - 1) / count(3, 399)
 		evil := bytes.Clone(honest[0])
 		evil[pos] ^= 1 << (at % 8)
 		put(0, evil)
@@ -324,8 +326,6 @@ func blobTampering(t *testing.T, _ *env) {
 func damaged(t *testing.T, w *bench.World, what string, n int) {
 	t.Helper()
 	alarms := bytes.Count(w.Log.Bytes(), []byte("a stored blob was changed"))
-	conn := w.Login(t, bench.Writer, bench.Password(bench.Writer), bench.M1)
-	defer conn.Close()
 	failed := 0
 	for _, name := range []string{"giver", "taker"} {
 		row, err := charmstore.Get(w.Store.View(), model.ScopeOf(bench.M1), w.Charm(bench.M1, name))
@@ -362,5 +362,4 @@ func damaged(t *testing.T, w *bench.World, what string, n int) {
 	if got := bytes.Count(w.Log.Bytes(), []byte("a stored blob was changed")) - alarms; got < n {
 		t.Errorf("%s: %d alarms, want %d", what, got, n)
 	}
-	_ = client.CodeNotFound
 }

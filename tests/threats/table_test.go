@@ -46,6 +46,9 @@ type env struct {
 	top  *testing.T
 	once sync.Once
 	w    *bench.World
+
+	ports sync.Once
+	open  []string // what a controller has open beside its port
 }
 
 // world is a controller that parts share which leave it as it was.

@@ -53,7 +53,7 @@ func Spec(cfg Config) engine.Spec {
 		Name:  "provisioner",
 		Reads: []string{"model", "machine", "instance"},
 		Shared: []string{
-			"instance", "machine", "agent-credential", "sealed-token", "status", "observed", "task", "task-queue", "fence", "model",
+			"instance", "machine", "agent-credential", "sealed-token", "status", "observed", "task", "task-queue", "fence", "model", "spare-machine", "annotation",
 		},
 		Step: w.step,
 	}

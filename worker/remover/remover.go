@@ -38,7 +38,7 @@ func AllModelKinds() []string {
 	return []string{
 		"agent-credential", "annotation", "application", "block", "charm", "charm-state", "fence", "instance",
 		"last-connection", "leader-settings", "lease", "machine", "model", "model-config", "model-constraints", "observed",
-		"operation", "ports", "relation", "relation-app", "relation-unit", "sealed-token", "sequence", "status",
+		"operation", "ports", "relation", "relation-app", "relation-unit", "sealed-token", "sequence", "spare-machine", "status",
 		"task", "task-queue", "unit", "unit-op", "audit",
 	}
 }

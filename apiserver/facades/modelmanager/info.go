@@ -39,7 +39,10 @@ func addV9(c facade.Call, i *wiremm.ModelInfo) {
 	if err != nil {
 		return
 	}
-	if cfg, err := model.EffectiveConfig(c.View(), m); err == nil {
+	// Clients of this version fail without the two keys, so a model that sets
+	// none has the base that they know as the default.
+	i.DefaultBase, i.DefaultSeries = "ubuntu@22.04/stable", "jammy"
+	if cfg, err := model.EffectiveConfig(c.View(), m); err == nil && cfg.String("default-base") != "" {
 		i.DefaultBase = cfg.String("default-base")
 	}
 }

@@ -3,7 +3,8 @@
 // journal, and its waits can be shortened.
 //
 // With -trace it writes a line for every operation whose Begun or Ran record
-// has become durable, so that a test can count what was completed.
+// has become durable, between the lines of the charm's runs, so that a test can
+// tell what was completed and when.
 package main
 
 import (

@@ -163,12 +163,23 @@ func Archive(name, endpoint, extra string) []byte {
 		charmtest.Entry{Name: "hooks/install", Data: "#!/bin/sh\n# " + extra + "\n", Mode: charmtest.TypeFile | 0o755})
 }
 
+var verifiers sync.Map // of people, by name: each costs 64 MiB and a while
+
+func verifier(u names.User) (password.Hash, error) {
+	if h, ok := verifiers.Load(u); ok {
+		return h.(password.Hash), nil
+	}
+	h, err := password.Of(password.NewSecret(Password(u).Reveal()))
+	verifiers.Store(u, h)
+	return h, err
+}
+
 func (w *World) seed(t testing.TB) {
 	t.Helper()
 	now := time.Now()
 	w.Do(t, func(tx *state.Tx) error {
 		for _, u := range []names.User{Writer, ReaderU, Stray, Owner1, Owner2} {
-			h, err := password.Of(password.NewSecret(Password(u).Reveal()))
+			h, err := verifier(u)
 			if err != nil {
 				return err
 			}

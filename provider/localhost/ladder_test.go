@@ -1,0 +1,117 @@
+package localhost
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/scarab-ops/scarab/container"
+	"github.com/scarab-ops/scarab/hostd"
+	"github.com/scarab-ops/scarab/hostd/hostapi"
+	"github.com/scarab-ops/scarab/image"
+	"github.com/scarab-ops/scarab/provider"
+	"github.com/scarab-ops/scarab/provider/providertest"
+)
+
+// rungEnv makes the test binary, as an ordinary user, run the conformance
+// tests on one rung of the ladder, with its files below the folder it names.
+const rungEnv = "SCARAB_TEST_RUNG"
+
+// ordinary is the user of these tests; it has no name and no range of ids.
+const ordinary = 64803
+
+func insideMain() {
+	var cfg hostd.Config
+	data, err := os.ReadFile(filepath.Join(os.Getenv("HOME"), "host.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &cfg)
+	}
+	if err == nil {
+		err = hostd.RunInside(context.Background(), cfg)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func TestLadder(t *testing.T) {
+	if rung := os.Getenv(rungEnv); rung != "" {
+		onRung(t, container.Isolation(rung))
+		return
+	}
+	for _, rung := range []container.Isolation{container.IsolationRootless, container.IsolationProcess} {
+		t.Run(string(rung), func(t *testing.T) { asOrdinary(t, rung) })
+	}
+}
+
+// asOrdinary runs the tests of a rung as the ordinary user.
+func asOrdinary(t *testing.T, rung container.Isolation) {
+	t.Parallel()
+	home, err := os.MkdirTemp("", "rung")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(home) })
+	self := filepath.Join(home, "bin", "test")
+	script := `mkdir -p "$1/bin" "$1/tmp" && cp /proc/$PPID/exe "$1/bin/test"`
+	if rung == container.IsolationRootless {
+		s := image.Store{Dir: image.DefaultDir}
+		if _, err := s.Ensure(context.Background(), image.Default, func(string) {}); err != nil {
+			t.Fatal(err)
+		}
+		script += ` && mkdir -p "$1/images/$3" && cp "$4/$3"/image.* "$1/images/$3"`
+	}
+	script += ` && chown -R "$2:$2" "$1"`
+	out, err := exec.Command("/bin/sh", "-c", script, "sh", home, fmt.Sprint(ordinary), image.Default, image.DefaultDir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	cmd := exec.Command(self, "-test.run=^TestLadder$", "-test.v")
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + home, "TMPDIR=" + home + "/tmp", rungEnv + "=" + string(rung)}
+	cmd.Dir = home
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: ordinary, Gid: ordinary, Groups: []uint32{}}}
+	cmd.WaitDelay = time.Second
+	out, err = cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestLadder/Rules") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func onRung(t *testing.T, rung container.Isolation) {
+	home := os.Getenv("HOME")
+	m := container.Defaults()
+	m.Isolation, m.Subnet = rung, netip.MustParsePrefix("10.96.0.0/16")
+	cfg := hostd.Config{Socket: filepath.Join(home, "host", "host.sock"), Images: filepath.Join(home, "images"), Dir: filepath.Join(home, "state"),
+		RunDir: filepath.Join(home, "run"), Program: []string{filepath.Join(home, "bin", "test")}, Machines: &m}
+	data, err := json.Marshal(cfg)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(home, "host.json"), data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := serve(t, cfg)
+	host := hostapi.NewClient(socket)
+	defer host.Close()
+	st, err := host.Status(context.Background())
+	if err != nil || st.Isolation != string(rung) || len(st.Why) < 2 || st.Why[0] != "not root" || !st.Relayed || st.Gateway == "" {
+		t.Errorf("the host is %+v, %v", st, err)
+	}
+	providertest.Run(t, func(controller string) provider.Instances {
+		c, err := New(Config{Socket: socket, ControllerID: controller})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	})
+}
