@@ -1,6 +1,7 @@
 package localhost
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -64,15 +65,8 @@ func asOrdinary(t *testing.T, rung container.Isolation) {
 	t.Cleanup(func() { _ = os.RemoveAll(home) })
 	self := filepath.Join(home, "bin", "test")
 	script := `mkdir -p "$1/bin" "$1/tmp" && cp /proc/$PPID/exe "$1/bin/test"`
-	if rung == container.IsolationRootless {
-		s := image.Store{Dir: image.DefaultDir}
-		if _, err := s.Ensure(context.Background(), image.Default, func(string) {}); err != nil {
-			t.Fatal(err)
-		}
-		script += ` && mkdir -p "$1/images/$3" && cp "$4/$3"/image.* "$1/images/$3"`
-	}
 	script += ` && chown -R "$2:$2" "$1"`
-	out, err := exec.Command("/bin/sh", "-c", script, "sh", home, fmt.Sprint(ordinary), image.Default, image.DefaultDir).CombinedOutput()
+	out, err := exec.Command("/bin/sh", "-c", script, "sh", home, fmt.Sprint(ordinary)).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -84,6 +78,25 @@ func asOrdinary(t *testing.T, rung container.Isolation) {
 	out, err = cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: TestLadder/Rules") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// emptyImage is all that machines need in which nothing is started.
+func emptyImage(t *testing.T, dir string) {
+	t.Helper()
+	root := t.TempDir()
+	for _, name := range []string{"usr", "etc"} {
+		if err := os.Mkdir(filepath.Join(root, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tarball, err := exec.Command("tar", "-cf", "-", "--owner=0", "--group=0", "-C", root, "usr", "etc").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := image.Store{Dir: dir, OneID: true}
+	if _, err := s.Add(context.Background(), image.Default, bytes.NewReader(tarball)); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -99,6 +112,9 @@ func onRung(t *testing.T, rung container.Isolation) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+	if rung == container.IsolationRootless {
+		emptyImage(t, cfg.Images)
 	}
 	socket := serve(t, cfg)
 	host := hostapi.NewClient(socket)

@@ -1,7 +1,14 @@
 package realm
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -86,7 +93,7 @@ func testCharms(t *testing.T) {
 func testClientFiles(t *testing.T) {
 	for name, c := range map[string]struct{ file, pattern, by, want string }{
 		"WrongPassword": {"accounts.yaml", `password: [^,}\n]+`, "password: wrong", "scarab login"},
-		"ForeignCA":     {"controllers.yaml", `ca-cert: "[^"]+"`, "ca-cert: " + strconv.Quote(foreignCA), "authority"},
+		"ForeignCA":     {"controllers.yaml", `ca-cert: "[^"]+"`, "ca-cert: " + strconv.Quote(foreignCA(t)), "authority"},
 		"Down":          {"controllers.yaml", `127\.0\.0\.1:17070`, "127.0.0.1:9", "127.0.0.1:9"},
 		"Broken":        {"controllers.yaml", `controllers: `, "controllers: [", "repair-client-files"},
 	} {
@@ -122,11 +129,21 @@ func testClientFiles(t *testing.T) {
 	}
 }
 
-// foreignCA is a certificate of nobody we know; its key was thrown away.
-const foreignCA = `-----BEGIN CERTIFICATE-----
-FOREIGN
------END CERTIFICATE-----
-`
+// foreignCA makes a certificate of an authority that nobody here knows.
+func foreignCA(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "foreign"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
 
 // testBlobsFull takes the room for charms away from a running controller.
 func testBlobsFull(t *testing.T) {
