@@ -28,7 +28,6 @@ type connection struct {
 	id     string
 	end    context.CancelFunc
 	timer  *time.Timer // ends the connection unless it is stopped or reset
-	noted  sync.Once
 	failed error // of the model; answers every call
 
 	mu      sync.Mutex

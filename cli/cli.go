@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -28,9 +29,19 @@ func Main(ctx context.Context, cfg session.Config, args []string) int {
 	root := Root(s)
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
-		return s.Fail(usage(err))
+		return s.Fail(interrupted(ctx, usage(err)))
 	}
 	return 0
+}
+
+// interrupted marks what failed because it was interrupted: a helper program that the same interrupt ended, or a broken
+// connection, tells of something else, which is not the cause. What could not be taken back is told as it is.
+func interrupted(ctx context.Context, err error) error {
+	var exit *session.ExitError
+	if !errors.Is(ctx.Err(), context.Canceled) || errors.As(err, &exit) || strings.HasPrefix(err.Error(), "cannot take back") {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ctx.Err(), err)
 }
 
 // usage marks the errors that the flag parser makes as errors of the command line.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scarab-ops/scarab/container/confine"
 )
 
 // startPatience bounds how long a machine's first process may take.
@@ -230,7 +232,7 @@ func (r *Runtime) equip(m *Machine) (root int, err error) {
 // tellInit sends what the machine is to be, with the descriptors it needs.
 func (r *Runtime) tellInit(conn *net.UnixConn, m *Machine, root int, files []File) error {
 	s := initSpec{Hostname: m.Hostname, Profile: m.Profile, Isolation: m.Isolation, Address: m.Address, Gateway: r.net.gateway(),
-		Resolvers: m.Resolvers, HostFiles: m.HostFiles, Masked: systemMasked(), Start: m.Start}
+		Resolvers: m.Resolvers, HostFiles: m.HostFiles, Masked: confine.SystemMasked(), Start: m.Start}
 	for _, f := range files {
 		if f.Host == "" {
 			s.Files = append(s.Files, f)

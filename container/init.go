@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scarab-ops/scarab/container/confine"
 )
 
 // Hidden subcommands of the binary: the first process of a machine before it
@@ -160,18 +162,18 @@ func (s *initSpec) build(fds []int) error {
 // confine takes privileges away for good, in the order the kernel wants.
 func (s *initSpec) confine() error {
 	if s.Profile == ProfileSystem {
-		if err := rulesOf(s.Profile).load(); err != nil {
+		if err := confine.System().Load(); err != nil {
 			return err
 		}
-		return limitCaps(systemCaps())
+		return confine.LimitCaps(confine.SystemCaps())
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot refuse new privileges: %w", err)
 	}
-	if err := limitCaps(plainCaps()); err != nil {
+	if err := confine.LimitCaps(confine.PlainCaps()); err != nil {
 		return err
 	}
-	return rulesOf(s.Profile).load()
+	return confine.Plain().Load()
 }
 
 // systemFiles are the files that belong to the machine's place in the network

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/scarab-ops/scarab/container/confine"
 )
 
 func TestLimitsHold(t *testing.T) {
@@ -134,9 +136,9 @@ func TestRootInsideIsNobody(t *testing.T) {
 func checkInside(t *testing.T, r *Runtime, m Machine, profile Profile) {
 	t.Helper()
 	var bits uint64
-	caps := systemCaps()
+	caps := confine.SystemCaps()
 	if profile == ProfilePlain {
-		caps = plainCaps()
+		caps = confine.PlainCaps()
 	}
 	for _, c := range caps {
 		bits |= 1 << c
@@ -185,7 +187,7 @@ func checkInside(t *testing.T, r *Runtime, m Machine, profile Profile) {
 			t.Errorf("%s: %s was allowed: %s", profile, what, out)
 		}
 	}
-	if out := sh(t, r, m.ID, "ls /proc | grep -c '^[0-9]'; ls -d /var/lib/scarab /var/cache/scarab /work 2>/dev/null | wc -l"); strings.HasSuffix(out, "\n0") == false {
+	if out := sh(t, r, m.ID, "ls /proc | grep -c '^[0-9]'; ls -d /var/lib/scarab /var/cache/scarab /srv/scarab 2>/dev/null | wc -l"); strings.HasSuffix(out, "\n0") == false {
 		t.Errorf("%s: files of the host are in view: %s", profile, out)
 	}
 	if out := sh(t, r, m.ID, "cat /proc/self/cgroup"); strings.Contains(out, m.ID) {

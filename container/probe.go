@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+
+	"github.com/scarab-ops/scarab/container/confine"
 )
 
 // Probe tries what this host allows, strongest first. The reasons say why a
@@ -29,6 +31,23 @@ func Probe() (Isolation, []string) {
 		return IsolationRootless, why
 	}
 	return IsolationProcess, append(why, namespaces.Error())
+}
+
+// Lacks says what machines of a rung do not have that containers have.
+func Lacks(kind Isolation) []string {
+	switch kind {
+	case IsolationRootless:
+		return []string{"limits of memory, processors and disk are not held and systemd does not run inside, for no control groups are ours"}
+	case IsolationProcess:
+		out := []string{"machines have the host's programs and network: ports of one are in the way of another's, and no packet is filtered",
+			"limits of memory, processors and disk are not held"}
+		if v, err := confine.LandlockVersion(); os.Geteuid() != 0 && (err != nil || v < confine.ResolveUnixSince) {
+			out = append(out, "this kernel does not keep a machine from sockets that its user listens on (a session bus, an agent for keys): "+
+				"run charms that you trust, or as a user who has none")
+		}
+		return out
+	}
+	return nil
 }
 
 // tryClone makes a process in new namespaces that ends at once.

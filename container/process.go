@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scarab-ops/scarab/container/confine"
 )
 
 // A process machine is a folder and the processes that can see little else of
@@ -80,11 +82,6 @@ type boundSpec struct {
 
 func (r *Runtime) boundSpec(m *Machine) (boundSpec, error) {
 	s := boundSpec{Dir: r.folderOf(m.ID), Run: r.runDirOf(m.ID), Start: m.Start}
-	self, err := os.Readlink("/proc/self/exe")
-	if err != nil {
-		return s, fmt.Errorf("cannot find the program's own file: %w", err)
-	}
-	s.Read = []string{self}
 	for _, f := range m.HostFiles {
 		name, err := filepath.EvalSymlinks(f.Host)
 		if err != nil {
@@ -256,17 +253,18 @@ func (s *boundSpec) confine() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot keep the machine's processes together: %w", err)
 	}
-	rules := append(hostRules(), landRule{s.Dir, landAll | resolveUnix}, landRule{s.Run, landAll | resolveUnix})
+	rules := append(confine.HostRules(), confine.Rule{Path: s.Dir, Access: confine.All | confine.ResolveUnix}, confine.Rule{Path: s.Run, Access: confine.All | confine.ResolveUnix},
+		confine.Rule{Path: "/proc/self/exe", Access: confine.Read})
 	for _, name := range s.Read {
-		rules = append(rules, landRule{name, landRead})
+		rules = append(rules, confine.Rule{Path: name, Access: confine.Read})
 	}
-	if err := landlock(rules); err != nil {
+	if err := confine.Landlock(rules); err != nil {
 		return err
 	}
 	if os.Geteuid() == 0 {
 		return errors.New("cannot confine the machine: it would run as root")
 	}
-	return rulesOf(ProfilePlain).load()
+	return confine.Plain().Load()
 }
 
 // becomeInner confines once more, so that the command cannot end the machine's
@@ -275,7 +273,7 @@ func becomeInner(argv []string) error {
 	if len(argv) == 0 {
 		return errors.New("cannot run a command: none was given")
 	}
-	if err := landlock(nil); err != nil {
+	if err := confine.Landlock(nil); err != nil {
 		return err
 	}
 	path, err := exec.LookPath(argv[0])

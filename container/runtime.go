@@ -16,6 +16,8 @@ import (
 
 	"github.com/scarab-ops/scarab/container/firewall"
 	"golang.org/x/sys/unix"
+
+	"github.com/scarab-ops/scarab/container/confine"
 )
 
 // Classes of errors.
@@ -134,7 +136,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("cannot run containers (%s): run as root on a host that allows namespaces and mounts", strings.Join(why, "; "))
 		}
 	case IsolationProcess:
-		return checkLandlock()
+		return confine.CheckLandlock()
 	case IsolationRootless:
 		if os.Geteuid() != 0 {
 			return errors.New("cannot run rootless machines: not inside a user namespace of our own")

@@ -27,6 +27,12 @@ func TestMain(m *testing.M) {
 	if container.IsInit(os.Args) {
 		container.InitMain()
 	}
+	if name := os.Getenv(hostEnv); name != "" {
+		hostMain(name)
+	}
+	if name := os.Getenv(connectEnv); name != "" {
+		connectMain(name)
+	}
 	if socket := os.Getenv(askEnv); socket != "" {
 		ask(socket)
 	}
@@ -79,11 +85,16 @@ func testConfig(t *testing.T) Config {
 	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
+	m := testMachines(dir)
+	return Config{Socket: filepath.Join(dir, "host", "host.sock"), Machines: &m, ControllerID: "mine"}
+}
+
+func testMachines(dir string) container.Config {
 	m := container.Defaults()
 	m.Dir, m.RunDir = filepath.Join(dir, "state"), filepath.Join(dir, "run")
 	m.Bridge, m.PortPrefix, m.Table, m.Cgroups = "schbr0", "sch", "scarabhosttest", "scarabhosttest"
 	m.Subnet, m.IDBase = netip.MustParsePrefix("10.97.0.0/16"), 0x7c000000
-	return Config{Socket: filepath.Join(dir, "host", "host.sock"), Machines: &m, ControllerID: "mine"}
+	return m
 }
 
 func running(t *testing.T, cfg Config) (*hostapi.Client, chan error, context.CancelFunc) {

@@ -47,12 +47,9 @@ func probe(cfg *Config) rung {
 	}
 	switch kind {
 	case container.IsolationRootless:
-		why = append(why, "limits of memory, processors and disk are not held, and systemd does not run inside: no control groups are ours")
-		return rung{kind, why, true}
+		return rung{kind, append(why, container.Lacks(kind)...), true}
 	case container.IsolationProcess:
-		why = append(why, "machines have the host's network and programs: ports of one are in the way of another's, and no packet is filtered",
-			"limits of memory, processors and disk are not held")
-		return rung{kind, why, true}
+		return rung{kind, append(why, container.Lacks(kind)...), true}
 	}
 	return rung{kind, nil, false}
 }

@@ -223,3 +223,7 @@ func TestSources(t *testing.T) {
 		}
 	}
 }
+
+func tarReader(t testing.TB, headers ...tar.Header) *bytes.Reader {
+	return bytes.NewReader(tarball(t, headers...))
+}

@@ -100,7 +100,7 @@ func deploy(ctx context.Context, s *session.Session, f deployFlags, ref, name st
 			return session.Advise(fmt.Errorf("cannot deploy %q: charms of the store are not supported and there is no such file here", ref),
 				"download the charm and deploy the file: scarab deploy ./"+ref+".charm")
 		}
-		return fmt.Errorf("cannot deploy %q: %w", ref, err)
+		return session.Advise(fmt.Errorf("cannot deploy %q: %w", ref, err), "give the path of a charm's directory or of a .charm file")
 	}
 	p := s.Progress()
 	defer p.End()
@@ -180,7 +180,7 @@ func openCharm(path string, dir bool, p *session.Progress) (*charm.Charm, io.Rea
 	ch, warnings, err := packCharm(tmp, path)
 	if err != nil {
 		cleanup()
-		return nil, nil, nil, fmt.Errorf("cannot pack charm %s: %w", path, err)
+		return nil, nil, nil, fmt.Errorf("cannot deploy %s: %w", path, err)
 	}
 	p.Report(session.Step{Name: "pack the charm", Done: true, Note: strings.Join(warnings, "; ")})
 	return ch, tmp, cleanup, nil

@@ -134,7 +134,9 @@ func bootstrap(ctx context.Context, s *session.Session, f bootstrapFlags, cloud,
 	if err := record(context.WithoutCancel(ctx), s, r, done, !f.noSwitch); err != nil {
 		return err
 	}
-	if err := awaitController(ctx, s, r.Name, done, p); err != nil {
+	if err := awaitController(ctx, s, r.Name, done, p); errors.Is(err, context.Canceled) {
+		return takeBack(ctx, s, b, r, done, p)
+	} else if err != nil {
 		return session.Advise(err, "look at the controller's log, or take it down: scarab kill-controller "+r.Name)
 	}
 	s.Info("Bootstrap complete after %s. Controller %q is ready.", p.Elapsed().Round(100*time.Millisecond), r.Name)
@@ -143,10 +145,28 @@ func bootstrap(ctx context.Context, s *session.Session, f bootstrapFlags, cloud,
 		return nil
 	}
 	c, err := s.OpenNamed(ctx, r.Name)
-	if err != nil {
-		return err
+	if err == nil {
+		err = models.Create(ctx, s, c, modelmanager.ModelCreateArgs{Name: f.addModel, OwnerTag: "user-" + done.User}, nil, !f.noSwitch)
 	}
-	return models.Create(ctx, s, c, modelmanager.ModelCreateArgs{Name: f.addModel, OwnerTag: "user-" + done.User}, nil, !f.noSwitch)
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return takeBack(ctx, s, b, r, done, p)
+	}
+	return err
+}
+
+// takeBack undoes a bootstrap that was interrupted after the controller was recorded: who interrupts wants nothing of it.
+func takeBack(ctx context.Context, s *session.Session, b session.Bootstrapper, r session.BootstrapRequest, done session.Bootstrapped, p *session.Progress) error {
+	interrupt := ctx.Err()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer cancel()
+	err := b.Destroy(ctx, session.DestroyRequest{Name: r.Name, Cloud: r.Cloud, ControllerUUID: done.ControllerUUID, Kill: true}, p.Report)
+	if err == nil {
+		err = s.Store().RemoveController(ctx, r.Name)
+	}
+	if err != nil {
+		return session.Advise(fmt.Errorf("cannot take back the interrupted bootstrap of %q: %w", r.Name, err), "take it down: scarab kill-controller "+r.Name)
+	}
+	return interrupt
 }
 
 func bootstrapError(err error, r session.BootstrapRequest) error {

@@ -57,14 +57,17 @@ removal that waits for a hook. The last line says what happens next or what to d
 			chains, err = whyAll(ctx, m)
 		} else {
 			var one []cause
-			one, err = whyOne(ctx, m, args[0])
-			chains = [][]cause{one}
+			if one, err = whyOne(ctx, m, args[0]); len(one) > 0 {
+				chains = [][]cause{one}
+			}
 		}
 		if err != nil {
 			return err
 		}
 		return format.Write(s.Stdout.Raw(), chains, func(w ioWriter) error {
-			if len(chains) == 0 {
+			if len(chains) == 0 && len(args) > 0 {
+				s.Info("%s is well: it waits for nothing.", args[0])
+			} else if len(chains) == 0 {
 				s.Info("Nothing in model %q waits or failed.", m.Name)
 			}
 			return printChains(w, chains, s.Now(), s.Colour() && format.File == "")

@@ -41,6 +41,10 @@ func advice(err error) string {
 		return "you lack the rights for this; ask an administrator of the model or controller to grant them"
 	case "operation is blocked":
 		return "somebody blocked changes of this kind on the model; see its blocks with an administrator before lifting them"
+	case "not found":
+		return "see what there is: scarab status"
+	case "already exists":
+		return "choose another name, or see what there is: scarab status"
 	case "model not found":
 		return "the model is gone; see the ones there are: scarab models"
 	case "upgrade in progress":

@@ -261,32 +261,65 @@ func Settings(r state.Reader, m names.Model) (Getter, error) {
 	return Getter{row.Attrs}, err
 }
 
-func (g Getter) config(name string) Config {
+// text returns a setting as it was set, or its default, and its type.
+func (g Getter) text(name string) (text, kind string) {
 	k, ok := key(name)
 	if !ok {
-		return Config{}
+		return "", ""
 	}
-	text, ok := g.set[name]
-	if !ok {
-		text = k.Default
+	if text, ok := g.set[name]; ok {
+		return text, k.Type
 	}
-	return Config{name: {Value: k.typed(text)}}
+	return k.Default, k.Type
 }
 
 // String returns a text setting.
-func (g Getter) String(name string) string { return g.config(name).String(name) }
+func (g Getter) String(name string) string {
+	text, kind := g.text(name)
+	if kind == "bool" || kind == "int" {
+		return ""
+	}
+	return text
+}
 
 // Bool returns a boolean setting.
-func (g Getter) Bool(name string) bool { return g.config(name).Bool(name) }
+func (g Getter) Bool(name string) bool {
+	text, kind := g.text(name)
+	b, err := strconv.ParseBool(text)
+	return kind == "bool" && err == nil && b
+}
 
 // Int returns an integer setting.
-func (g Getter) Int(name string) int { return g.config(name).Int(name) }
+func (g Getter) Int(name string) int {
+	text, kind := g.text(name)
+	n, err := strconv.ParseInt(text, 10, 64)
+	if kind != "int" || err != nil {
+		return 0
+	}
+	return int(n)
+}
 
 // Duration returns a duration setting.
-func (g Getter) Duration(name string) time.Duration { return g.config(name).Duration(name) }
+func (g Getter) Duration(name string) time.Duration { return duration(g.String(name)) }
 
 // Bytes returns a size setting in bytes.
-func (g Getter) Bytes(name string) int64 { return g.config(name).Bytes(name) }
+func (g Getter) Bytes(name string) int64 { return size(g.String(name)) }
+
+func duration(text string) time.Duration {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0
+	}
+	return d
+}
+
+func size(text string) int64 {
+	n, err := ParseSize(text)
+	if err != nil {
+		return 0
+	}
+	return n
+}
 
 // String returns a text setting.
 func (c Config) String(name string) string { s, _ := c[name].Value.(string); return s }
@@ -298,22 +331,10 @@ func (c Config) Bool(name string) bool { b, _ := c[name].Value.(bool); return b 
 func (c Config) Int(name string) int { n, _ := c[name].Value.(int64); return int(n) }
 
 // Duration returns a duration setting.
-func (c Config) Duration(name string) time.Duration {
-	d, err := time.ParseDuration(c.String(name))
-	if err != nil {
-		return 0
-	}
-	return d
-}
+func (c Config) Duration(name string) time.Duration { return duration(c.String(name)) }
 
 // Bytes returns a size setting in bytes.
-func (c Config) Bytes(name string) int64 {
-	n, err := ParseSize(c.String(name))
-	if err != nil {
-		return 0
-	}
-	return n
-}
+func (c Config) Bytes(name string) int64 { return size(c.String(name)) }
 
 // SetConfig changes settings; Unset returns them to their defaults.
 func SetConfig(tx *state.Tx, row Row, set map[string]string, unset []string) error {

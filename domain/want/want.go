@@ -40,11 +40,12 @@ func Unit(r state.Reader, m names.Model, name names.Unit) (agentapi.Want, error)
 	if err != nil {
 		return agentapi.Want{}, err
 	}
+	rels := relation.Of(r, p.scope, p.app.Name)
 	w := agentapi.Want{
 		Life: string(p.unit.Life), Unit: string(name), Application: string(p.app.Name),
 		ModelUUID: string(m), ModelName: p.model.Name, MachineID: string(p.unit.Machine),
 		PrincipalUnit:   string(p.unit.Principal),
-		HasSubordinates: hasSubordinates(r, p.scope, name),
+		HasSubordinates: hasSubordinates(r, p.scope, rels, name),
 		CharmURL:        p.app.CharmURL, CharmSHA256: p.charm.SHA256, CharmModified: p.app.CharmModified,
 		CharmUser: p.charm.Charm.Meta.CharmUser, ForceUpgrade: p.app.ForceUnits,
 		ConfigHash:  hash(application.Effective(p.charm.Charm.Config, p.app.Config)),
@@ -55,7 +56,7 @@ func Unit(r state.Reader, m names.Model, name names.Unit) (agentapi.Want, error)
 		UpdateStatusInterval: cfg.Duration("update-status-hook-interval"),
 		HookTimeout:          cfg.Duration("hook-timeout"), HookMemory: cfg.Bytes("hook-memory"),
 		HookPids: cfg.Int("hook-pids"), LoggingConfig: cfg.String("logging-config"),
-		APIAddresses: ctl.AgentAddresses, Relations: relations(r, p), Tasks: tasks(r, p.scope, string(name)),
+		APIAddresses: ctl.AgentAddresses, Relations: relations(r, p, rels), Tasks: tasks(r, p.scope, string(name)),
 	}
 	if l, err := application.Leaders.Get(r, p.scope, string(p.app.Name)); err == nil {
 		w.LeaderSettings = l.Version
@@ -97,8 +98,8 @@ func hash(v any) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-func hasSubordinates(r state.Reader, s state.Scope, name names.Unit) bool {
-	for _, rel := range relation.Of(r, s, name.Application()) {
+func hasSubordinates(r state.Reader, s state.Scope, rels []relation.Row, name names.Unit) bool {
+	for _, rel := range rels {
 		_, remote, _ := rel.Sides(name.Application())
 		if rel.Scope != "container" || !remote.Subordinate {
 			continue
@@ -112,9 +113,9 @@ func hasSubordinates(r state.Reader, s state.Scope, name names.Unit) bool {
 	return false
 }
 
-func relations(r state.Reader, p picture) []agentapi.WantRelation {
+func relations(r state.Reader, p picture, rels []relation.Row) []agentapi.WantRelation {
 	out := []agentapi.WantRelation{}
-	for _, rel := range relation.Of(r, p.scope, p.app.Name) {
+	for _, rel := range rels {
 		local, remote, _ := rel.Sides(p.app.Name)
 		me, known := relation.MemberOf(r, p.scope, rel.ID, p.unit.Name)
 		w := agentapi.WantRelation{

@@ -4,7 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"slices"
 
+	"github.com/scarab-ops/scarab/domain/relation"
+	"github.com/scarab-ops/scarab/domain/task"
+	"github.com/scarab-ops/scarab/domain/unit"
 	"github.com/scarab-ops/scarab/names"
 	"github.com/scarab-ops/scarab/state"
 )
@@ -19,6 +23,7 @@ type Watch struct {
 	value func(*state.View) (any, error)
 	last  [sha256.Size]byte
 	begun bool
+	stale bool // the keys may be others by now
 }
 
 // WatchUnit watches a unit's Want.
@@ -36,7 +41,7 @@ func WatchMachine(st *state.Store, m names.Model, id names.Machine) *Watch {
 }
 
 func newWatch(st *state.Store, keys func(*state.View) []state.Key, value func(*state.View) (any, error)) *Watch {
-	return &Watch{store: st, keys: keys, value: value, sub: st.Subscribe(keys(st.View())...)}
+	return &Watch{store: st, keys: keys, value: value, sub: st.Subscribe(keys(st.View())...), stale: true}
 }
 
 // Next returns at once the first time, and then after each change.
@@ -49,15 +54,28 @@ func (w *Watch) Next(ctx context.Context) (any, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-w.sub.C():
-			w.sub.Take()
+			w.stale = w.stale || slices.ContainsFunc(w.sub.Take(), movesKeys)
 		}
 	}
 }
 
+// movesKeys tells whether a change may be one of what UnitKeys and MachineKeys
+// look at to tell the keys.
+func movesKeys(c state.Change) bool {
+	switch c.Kind {
+	case unit.Table.Kind, relation.Table.Kind, task.Queues.Kind, task.Table.Kind:
+		return true
+	}
+	return false
+}
+
 // look reports whether the value differs from the one last told.
 func (w *Watch) look() bool {
-	v := w.store.View()
-	w.sub.Add(w.keys(v)...)
+	if w.stale {
+		w.sub.Add(w.keys(w.store.View())...)
+		w.stale = false
+	}
+	v := w.store.View() // after Add: it shows what the new keys cannot tell of
 	value, err := w.value(v)
 	var sum [sha256.Size]byte
 	if err != nil {

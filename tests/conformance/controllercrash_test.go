@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -102,10 +103,19 @@ func (c *child) kill() {
 }
 
 // killed kills and restarts the controller n times, each time after a random
-// moment of at most two seconds.
-func (c *child) killed(ctx context.Context, n int) error {
-	for range n {
-		d, err := rand.Int(rand.Reader, big.NewInt(int64(2*time.Second)))
+// moment; every other time not before it has answered a few calls more.
+func (c *child) killed(ctx context.Context, n int, answered func() int64) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for i := range n {
+		for enough := answered() + 4; i%2 == 1 && answered() < enough; {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-tick.C:
+			}
+		}
+		d, err := rand.Int(rand.Reader, big.NewInt(int64(time.Second)))
 		if err != nil {
 			return err
 		}
@@ -128,7 +138,7 @@ type promises struct {
 	relations []string
 	units     int // of the hub
 	maybe     int // more that were asked for, without an answer
-	calls     int
+	calls     atomic.Int64
 	repeats   int
 }
 
@@ -136,17 +146,17 @@ type promises struct {
 type operator struct {
 	m    *modelT
 	conn *client.Conn
-	p    promises
+	p    *promises
 }
 
-// call makes a call until the controller answers. The first result tells that
+// call makes a call until the controller answers. It tells whether
 // an earlier try of the same call may have taken effect.
 func (o *operator) call(ctx context.Context, f func(context.Context, *client.Conn) error) (repeated bool, err error) {
 	for ; ctx.Err() == nil; repeated = true {
 		err := o.try(ctx, f)
 		var lost *lostError
 		if !errors.As(err, &lost) {
-			o.p.calls++
+			o.p.calls.Add(1)
 			return repeated, err
 		}
 		o.p.repeats++
@@ -272,12 +282,12 @@ start) status-set active "";;
 config-changed) note "count=$(config-get count)";;
 esac`)
 	m.deploy(t, "peer", "hub", 1)
-	o := &operator{m: m, p: promises{apps: map[string]string{"hub": "0"}, units: 1}}
+	o := &operator{m: m, p: &promises{apps: map[string]string{"hub": "0"}, units: 1}}
 	work, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	worked, stop := make(chan error, 1), make(chan struct{})
 	go func() { worked <- o.work(work, t, stop, apps, units) }()
-	must(t, c.killed(work, kills))
+	must(t, c.killed(work, kills, o.p.calls.Load))
 	// One quiet round, so that all that was meant to be built is asked for.
 	eventually(t, "calls after the last kill", func() bool {
 		select {
@@ -294,7 +304,7 @@ esac`)
 	}
 	m.conn = c.w.Login(t, cluster.Admin, cluster.AdminPassword, m.uuid)
 	m.kept(t, o.p)
-	t.Logf("%d kills, %d calls answered, %d not and repeated", kills, o.p.calls, o.p.repeats)
+	t.Logf("%d kills, %d calls answered, %d not and repeated", kills, o.p.calls.Load(), o.p.repeats)
 }
 
 func (w *world) machines(t *testing.T) []string {
@@ -309,7 +319,7 @@ func (w *world) machines(t *testing.T) []string {
 
 // kept compares what was promised with what is there, and waits until all of
 // it runs.
-func (m *modelT) kept(t *testing.T, p promises) {
+func (m *modelT) kept(t *testing.T, p *promises) {
 	t.Helper()
 	s := m.status(t)
 	if n := len(s.Applications["hub"].Units); n < p.units || n > p.units+p.maybe {

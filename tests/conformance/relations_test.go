@@ -111,7 +111,7 @@ note "n=$n"
 [ "$n" != 1 ] || read -r <"$world/gate"`)
 	b := m.unitConn(t, "b/0")
 	id := relationID(t, created.relation)
-	changes := 150
+	changes := 100
 	if long() {
 		changes = 1000
 	}

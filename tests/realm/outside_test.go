@@ -380,7 +380,7 @@ func testHostUnseen(t *testing.T, ca statusUnit) {
 	if err := os.WriteFile(secret, []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r := host.inside(t, ca.Machine, "id -u; cat /proc/self/uid_map; ls "+secret+" 2>&1; ls /dev/vda /dev/mem /dev/kmsg /work 2>&1; "+
+	r := host.inside(t, ca.Machine, "id -u; cat /proc/self/uid_map; ls "+secret+" 2>&1; ls /dev/vda /dev/mem /dev/kmsg 2>&1; "+
 		"cat /proc/sysrq-trigger 2>&1; echo 1 > /proc/sys/kernel/sysrq; mount -t tmpfs none /sys/fs 2>&1; dmesg 2>&1 | head -1; unshare -m true && mknod /tmp/disk b 254 0 && head -c1 /tmp/disk | wc -c")
 	lines := strings.Split(r.out, "\n")
 	if len(lines) < 3 || lines[0] != "0" {

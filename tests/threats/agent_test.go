@@ -269,7 +269,7 @@ func sniffHooks(t *testing.T, _ *env) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		_, err := box.Run(ctx, sandbox.Spec{
-			Name: "sniffed", Path: "/bin/sh", Args: []string{"sh", "-c", "echo $$ > " + pidFile + "; exec sleep 30"}, Dir: "/",
+			Name: "sniffed", Path: "/bin/sh", Args: []string{"sh", "-c", "echo $$ > " + pidFile + "; sleep 30; true"}, Dir: "/",
 			Env: []string{"PATH=/usr/bin:/bin", toolproto.EnvToken + "=" + secret}, UID: 1234, GID: 1234, NoNewPrivs: true,
 		})
 		if err != nil {

@@ -46,8 +46,9 @@ func outsideFlood(t *testing.T, _ *env) {
 				wg.Go(func() { guess(t, w, i) })
 			}
 			wg.Wait()
+			limit := time.Now().Add(10 * time.Second)
 			for _, c := range silent {
-				_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+				_ = c.SetReadDeadline(limit)
 				if _, err := c.Read(make([]byte, 1)); err == nil || strings.Contains(err.Error(), "timeout") {
 					t.Error("a silent connection is kept")
 				}

@@ -218,7 +218,8 @@ func overwhelm(t *testing.T, e *env) {
 func inFlight(t *testing.T, w *bench.World) {
 	t.Helper()
 	r := w.AsAgent(t, w.Unit(t, bench.M1, "a/0"))
-	ctx := cluster.Context(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	w.Delay.Set(2 * time.Second)
 	const n = 900
 	for i := range n {

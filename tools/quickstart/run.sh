@@ -20,7 +20,7 @@ step() {
 }
 run() {
   printf '    %s$ scarab %s%s\n' "$dim" "$*" "$plain"
-  scarab "$@" 2> >(sed 's/^/      /' >&2)
+  scarab "$@" 2>&1 | sed 's/^/      /'
 }
 
 failed() {
@@ -39,30 +39,35 @@ interrupted() {
 }
 trap interrupted INT
 
-# settle N waits until N units are there, active and idle. It prints every
-# change as the controller tells it, and stops at the first unit in error.
+# settle N waits until N units are there, active and idle. It prints what a
+# charm says when that changes, as the controller tells it, and stops at the
+# first unit in error. A frame of the status ends each of its tables with an
+# empty line.
 settle() {
-  local want=$1 name work agent message key line watcher in='' good=0 bad=''
+  local want=$1 line name work agent message key watcher in_units=false column=0 good=0 bad=''
   local -A seen=()
   exec 3< <(exec timeout 600 scarab status --watch 200ms --no-color 2>/dev/null)
   watcher=$!
   while IFS= read -r line <&3; do
-    read -r name work agent _ <<<"$line" || true
-    case "$line" in
-    Unit\ *) in=units good=0 message_at=${line%%Message*} message_at=${#message_at} && continue ;;
-    '') in='' ;;
-    esac
-    [ "$in" = units ] || { [ "$good" -ge "$want" ] && break || continue; }
-    message=${line:$message_at}
-    key="$work $agent $message"
-    if [ "${seen[$name]:-}" != "$key" ]; then
-      seen[$name]=$key
-      printf '    [%s] %-16s %-12s %-11s %s\n' "$(elapsed)" "${name%\*}" "$work" "$agent" "$message"
+    if [[ $line == Unit\ * ]]; then
+      message=${line%%Message*}
+      in_units=true good=0 column=${#message}
+    elif [ -z "$line" ]; then
+      if $in_units && [ "$good" -ge "$want" ]; then break; fi
+      in_units=false
+    elif $in_units; then
+      read -r name work agent _ <<<"$line"
+      message=${line:$column}
+      message=${message#(running * hook*) }
+      key="$work/$message"
+      if [ "$work/$agent" = active/idle ]; then good=$((good + 1)) key=ready; fi
+      if [ "${seen[$name]:-}" != "$key" ]; then
+        seen[$name]=$key
+        [ "$key" != ready ] || work=$bold$work$plain
+        printf '    [%s] %-16s %-12s %s\n' "$(elapsed)" "${name%\*}" "$work" "$message"
+      fi
+      if [[ $work == error ]]; then bad=${name%\*} && break; fi
     fi
-    case "$work/$agent" in
-    active/idle) good=$((good + 1)) ;;
-    error/*) bad=${name%\*} && break ;;
-    esac
   done
   kill "$watcher" 2>/dev/null || true
   exec 3<&-
@@ -70,7 +75,10 @@ settle() {
     scarab why "$bad" >&2 || true
     return 1
   fi
-  [ "$good" -ge "$want" ] || { echo "ERROR cannot wait any longer for $want active units" >&2 && return 1; }
+  if [ "$good" -lt "$want" ]; then
+    echo "ERROR cannot wait any longer for $want active units" >&2
+    return 1
+  fi
 }
 
 step "Start a controller on this machine (the first time this builds the base image)"
@@ -96,7 +104,7 @@ text="hello from $(hostname) at $(date +%H:%M:%S)"
 run exec --unit stream-agent/0 -- stream-send "$text"
 got=
 for _ in $(seq 50); do
-  got=$(scarab exec --unit stream-agent/1 -- stream-received) || got=
+  got=$(scarab exec --unit stream-agent/1 -- stream-received 2>/dev/null) || got=
   case "$got" in *"$text"*) break ;; esac
 done
 case "$got" in

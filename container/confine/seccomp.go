@@ -1,4 +1,4 @@
-package container
+package confine
 
 import (
 	"fmt"
@@ -31,23 +31,22 @@ const (
 		unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP
 )
 
-// seccompRules is a denylist in words.
-type seccompRules struct {
+// Rules is a denylist in words.
+type Rules struct {
 	denied     []uint32
 	sockets    []uint32 // the only address families
 	namespaces uint32   // clone flags refused
 }
 
-func rulesOf(p Profile) seccompRules {
-	if p == ProfileSystem {
-		return seccompRules{systemDenied(), systemSockets(), userNamespace}
-	}
-	return seccompRules{plainDenied(), plainSockets(), anyNamespace}
-}
+// System are the rules of a machine with systemd.
+func System() Rules { return Rules{systemDenied(), systemSockets(), userNamespace} }
+
+// Plain are the rules of all others.
+func Plain() Rules { return Rules{plainDenied(), plainSockets(), anyNamespace} }
 
 // program writes the rules as a filter. Each rule is a short block of its own,
 // so no jump is long.
-func (r seccompRules) program() []unix.SockFilter {
+func (r Rules) program() []unix.SockFilter {
 	stmt := func(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: code, K: k} }
 	jump := func(code uint16, k uint32, yes, no uint8) unix.SockFilter {
 		return unix.SockFilter{Code: code, K: k, Jt: yes, Jf: no}
@@ -78,8 +77,8 @@ func (r seccompRules) program() []unix.SockFilter {
 	return append(p, stmt(bpfReturn, retAllow))
 }
 
-// load sets the filter for the calling thread and all others of its process.
-func (r seccompRules) load() error {
+// Load sets the filter for the calling thread and all others of its process.
+func (r Rules) Load() error {
 	p := r.program()
 	prog := unix.SockFprog{Len: uint16(len(p)), Filter: &p[0]}
 	_, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
@@ -89,8 +88,8 @@ func (r seccompRules) load() error {
 	return nil
 }
 
-// limitCaps drops everything but the named capabilities, for good.
-func limitCaps(keep []uintptr) error {
+// LimitCaps drops everything but the named capabilities, for good.
+func LimitCaps(keep []uintptr) error {
 	var low, high uint32
 	kept := map[uintptr]bool{}
 	for _, c := range keep {

@@ -1,4 +1,4 @@
-package container
+package confine
 
 import (
 	"errors"
@@ -13,19 +13,21 @@ import (
 // inside; without that, processes of one user can end each other.
 const leastLandlock = 6
 
+// Kinds of access.
 const (
-	landRead  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR | unix.LANDLOCK_ACCESS_FS_EXECUTE
+	Read      = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR | unix.LANDLOCK_ACCESS_FS_EXECUTE
 	landWrite = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE
-	landAll   = 0xffff // all that version 6 knows
+	All       = 0xffff // all that version 6 knows
 	// What a rule about a file, not a folder, may hold.
 	landFile   = landWrite | unix.LANDLOCK_ACCESS_FS_EXECUTE
 	landScopes = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL
-	// resolveUnix is asked of kernels that can hold sockets of the file system.
-	resolveUnix      = unix.LANDLOCK_ACCESS_FS_RESOLVE_UNIX
-	resolveUnixSince = 9
+	// ResolveUnix is asked of kernels that can hold sockets of the file system.
+	ResolveUnix      = unix.LANDLOCK_ACCESS_FS_RESOLVE_UNIX
+	ResolveUnixSince = 9
 )
 
-func landlockVersion() (int, error) {
+// LandlockVersion is what the kernel offers.
+func LandlockVersion() (int, error) {
 	v, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if e != 0 {
 		return 0, fmt.Errorf("cannot use Landlock: %w", e)
@@ -33,9 +35,9 @@ func landlockVersion() (int, error) {
 	return int(v), nil
 }
 
-// checkLandlock tells whether processes of one user can be kept apart here.
-func checkLandlock() error {
-	v, err := landlockVersion()
+// CheckLandlock tells whether processes of one user can be kept apart here.
+func CheckLandlock() error {
+	v, err := LandlockVersion()
 	if err == nil && v < leastLandlock {
 		err = fmt.Errorf("this kernel has version %d of Landlock, version %d is needed (Linux 6.12)", v, leastLandlock)
 	}
@@ -45,39 +47,39 @@ func checkLandlock() error {
 	return nil
 }
 
-// landRule lets in what is below a path.
-type landRule struct {
-	path   string
-	access uint64
+// Rule lets in what is below a path.
+type Rule struct {
+	Path   string
+	Access uint64
 }
 
-// hostRules are the host's programs and what they need to run. Nothing in
+// HostRules are the host's programs and what they need to run. Nothing in
 // them can be written but devices without memory.
-func hostRules() []landRule {
-	var rules []landRule
+func HostRules() []Rule {
+	var rules []Rule
 	for _, p := range []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/proc", "/sys/devices/system/cpu",
 		"/sys/kernel/mm/transparent_hugepage", "/run/systemd/resolve"} {
-		rules = append(rules, landRule{p, landRead})
+		rules = append(rules, Rule{p, Read})
 	}
 	for _, p := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
-		rules = append(rules, landRule{"/dev/" + p, landWrite})
+		rules = append(rules, Rule{"/dev/" + p, landWrite})
 	}
 	return rules
 }
 
-// landlock confines the calling thread, for good. Without rules only the scopes
+// Landlock confines the calling thread, for good. Without rules only the scopes
 // are closed: the thread leaves the reach of none of its own, and can no longer
 // reach those that began it.
-func landlock(rules []landRule) error {
-	version, err := landlockVersion()
+func Landlock(rules []Rule) error {
+	version, err := LandlockVersion()
 	if err != nil {
 		return err
 	}
 	attr := unix.LandlockRulesetAttr{Scoped: landScopes}
 	if len(rules) > 0 {
-		attr.Handled_access_fs = landAll
-		if version >= resolveUnixSince {
-			attr.Handled_access_fs |= resolveUnix
+		attr.Handled_access_fs = All
+		if version >= ResolveUnixSince {
+			attr.Handled_access_fs |= ResolveUnix
 		}
 	}
 	// The rules' own size of the structure is that of version 6.
@@ -101,27 +103,27 @@ func landlock(rules []landRule) error {
 	return nil
 }
 
-func addRule(ruleset int, r landRule, handled uint64) error {
-	fd, err := unix.Open(r.path, unix.O_PATH|unix.O_CLOEXEC, 0)
+func addRule(ruleset int, r Rule, handled uint64) error {
+	fd, err := unix.Open(r.Path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
 		return nil // nothing is let in
 	}
 	if err != nil {
-		return fmt.Errorf("cannot let %s in: %w", r.path, err)
+		return fmt.Errorf("cannot let %s in: %w", r.Path, err)
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		return fmt.Errorf("cannot let %s in: %w", r.path, err)
+		return fmt.Errorf("cannot let %s in: %w", r.Path, err)
 	}
-	access := r.access & handled
+	access := r.Access & handled
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		access &= landFile
 	}
 	attr := unix.LandlockPathBeneathAttr{Allowed_access: access, Parent_fd: int32(fd)}
 	_, _, e := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&attr)), 0, 0, 0)
 	if e != 0 {
-		return fmt.Errorf("cannot let %s in: %w", r.path, e)
+		return fmt.Errorf("cannot let %s in: %w", r.Path, e)
 	}
 	return nil
 }

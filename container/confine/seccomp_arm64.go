@@ -1,4 +1,4 @@
-package container
+package confine
 
 import "golang.org/x/sys/unix"
 

@@ -1,4 +1,4 @@
-package container
+package confine
 
 import "golang.org/x/sys/unix"
 
@@ -7,9 +7,9 @@ import "golang.org/x/sys/unix"
 // needs is taken away, above all what reaches code of the kernel that other
 // machines share.
 
-// systemCaps is what may ever be gained inside. NET_ADMIN stays: it concerns the
+// SystemCaps is what may ever be gained inside. NET_ADMIN stays: it concerns the
 // machine's own network namespace, and what leaves it is filtered outside.
-func systemCaps() []uintptr {
+func SystemCaps() []uintptr {
 	return []uintptr{
 		unix.CAP_AUDIT_WRITE, unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH,
 		unix.CAP_FOWNER, unix.CAP_FSETID, unix.CAP_IPC_LOCK, unix.CAP_IPC_OWNER, unix.CAP_KILL,
@@ -38,9 +38,9 @@ func systemSockets() []uint32 {
 	return []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK, unix.AF_PACKET}
 }
 
-// systemMasked are units that only work on real hardware or with the host's
+// SystemMasked are units that only work on real hardware or with the host's
 // own kernel file systems; left on, systemd would report "degraded".
-func systemMasked() []string {
+func SystemMasked() []string {
 	return []string{
 		"dev-hugepages.mount", "dev-mqueue.mount", "modprobe@.service", "proc-sys-fs-binfmt_misc.automount",
 		"proc-sys-fs-binfmt_misc.mount", "sys-fs-fuse-connections.mount", "sys-kernel-config.mount",

@@ -1,13 +1,13 @@
-package container
+package confine
 
 import "golang.org/x/sys/unix"
 
 // The plain profile: one process under a small reaper, no_new_privs, and no
 // way to make or change mounts and namespaces.
 
-// plainCaps is what the process has: what a package's scripts need on the
+// PlainCaps is what the process has: what a package's scripts need on the
 // machine's own files and users, and nothing else.
-func plainCaps() []uintptr {
+func PlainCaps() []uintptr {
 	return []uintptr{
 		unix.CAP_AUDIT_WRITE, unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_FOWNER, unix.CAP_FSETID,
 		unix.CAP_KILL, unix.CAP_NET_BIND_SERVICE, unix.CAP_SETFCAP, unix.CAP_SETGID, unix.CAP_SETPCAP,
