@@ -217,7 +217,7 @@ func TestAgentLoginRate(t *testing.T) {
 
 func TestUsersAreSlowedNotLockedOut(t *testing.T) {
 	b := start(t, func(c *apiserver.Config) {
-		c.Limits.FreeTries, c.Limits.FirstWait, c.Limits.MaxWait = 2, 100*time.Millisecond, 150*time.Millisecond
+		c.Limits.FreeTries, c.Limits.FirstWait, c.Limits.MaxWait = 2, 2*time.Second, 3*time.Second
 	})
 	s := b.open("/api", nil)
 	for _, tag := range []string{"user-bob", "user-BOB", "user-bob@local"} {
@@ -229,11 +229,11 @@ func TestUsersAreSlowedNotLockedOut(t *testing.T) {
 	if _, got := b.open("/api", nil).login("user-bob", "pw-bob", ""); got != "ok" {
 		t.Errorf("locked out: %s", got)
 	}
-	if took := time.Since(began); took < 100*time.Millisecond {
+	if took := time.Since(began); took < 2*time.Second {
 		t.Errorf("not slowed down: %v", took)
 	}
 	began = time.Now()
-	if _, got := b.open("/api", nil).login("user-rd", "pw-rd", ""); got != "ok" || time.Since(began) > 90*time.Millisecond {
+	if _, got := b.open("/api", nil).login("user-rd", "pw-rd", ""); got != "ok" || time.Since(began) > 1900*time.Millisecond {
 		t.Errorf("another account: %s after %v", got, time.Since(began))
 	}
 }
@@ -289,7 +289,7 @@ func TestGrantsAreAskedAtEachCall(t *testing.T) {
 
 func TestSilence(t *testing.T) {
 	b := start(t, func(c *apiserver.Config) {
-		c.Limits.LoginTimeout, c.Limits.AgentSilence = 100*time.Millisecond, 300*time.Millisecond
+		c.Limits.LoginTimeout, c.Limits.AgentSilence = 3*time.Second, 4*time.Second
 	})
 	cert := b.agentCert("unit-app-0", m1, time.Hour)
 	mute, user, agent := b.open("/api", nil), b.open("/api", nil), b.open("/model/"+string(m1)+"/api", cert)
@@ -303,10 +303,13 @@ func TestSilence(t *testing.T) {
 	if _, got := mute.read(); got != "closed" {
 		t.Errorf("a socket that does not log in: %s", got)
 	}
-	for time.Since(began) < 600*time.Millisecond { // pings keep it
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for time.Since(began) < 6*time.Second { // pings keep it
 		if _, got := agent.call("Pinger", 1, "Ping", nil); got != "ok" {
 			t.Fatalf("ping: %s", got)
 		}
+		<-tick.C
 	}
 	if _, got := agent.read(); got != "closed" {
 		t.Errorf("a silent agent: %s", got)

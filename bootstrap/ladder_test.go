@@ -242,12 +242,28 @@ func (p *person) climb(isolation string, port int, between func()) {
 	if out := p.run("scarab", "status", "--format=yaml"); !strings.Contains(out, "isolation="+isolation) || !strings.Contains(out, "isolation: "+isolation) {
 		p.t.Errorf("status does not tell the isolation:\n%s", out)
 	}
+	p.private()
 	between()
 	p.run("scarab", "kill-controller", "here", "--no-prompt")
 	p.until("all processes to end", func() bool { return len(p.processes()) == 0 })
 	for _, dir := range []string{".local/share/scarab", ".cache/scarab/run"} {
 		if left, err := os.ReadDir(filepath.Join(p.home, dir)); err == nil {
 			p.t.Errorf("kill-controller left %s with %v", dir, left)
+		}
+	}
+}
+
+// private sees that nobody else can look into the person's local cloud.
+func (p *person) private() {
+	p.t.Helper()
+	lib, run := filepath.Join(p.home, ".local/share/scarab"), filepath.Join(p.home, ".cache/scarab/run")
+	for name, want := range map[string]os.FileMode{
+		lib: 0o700, lib + "/bin": 0o700, lib + "/log": 0o700, lib + "/keys": 0o700, lib + "/controller": 0o700, lib + "/machines": 0o700,
+		lib + "/host.json": 0o600, lib + "/keys/unseal.key": 0o600, lib + "/log/host.log": 0o600, lib + "/log/controller.log": 0o600,
+		run + "/host": 0o700, run + "/host/host.sock": 0o600,
+	} {
+		if st, err := os.Lstat(name); err != nil || st.Mode().Perm() != want {
+			p.t.Errorf("%s is %v, %v", name, st, err)
 		}
 	}
 }

@@ -8,13 +8,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/scarab-ops/scarab/container/firewall"
 	"golang.org/x/sys/unix"
+
+	"github.com/scarab-ops/scarab/container/proc"
 )
 
 // adopt takes the recorded machines over.
@@ -27,7 +28,7 @@ func (r *Runtime) adopt() error {
 	var walls []firewall.Machine
 	for _, m := range recorded {
 		r.machines[m.ID] = m
-		fd, err := openProcess(m)
+		fd, err := proc.Open(m.Pid, m.PidStart, m.BootID)
 		alive := err == nil
 		if alive {
 			_ = unix.Close(fd)
@@ -77,9 +78,9 @@ func (r *Runtime) adopt() error {
 
 // watchRunning waits for the end of a machine.
 func (r *Runtime) watchRunning(m *Machine) {
-	fd, err := openProcess(m)
+	fd, err := proc.Open(m.Pid, m.PidStart, m.BootID)
 	if err == nil {
-		err = r.exits.add(m.ID, fd)
+		err = r.exits.Add(m.ID, fd)
 	}
 	if err != nil {
 		r.onExit(m.ID)
@@ -164,7 +165,7 @@ func (r *Runtime) startAgain(id string, pause time.Duration) {
 	if err != nil || m.State != StateStopped {
 		return
 	}
-	r.exits.forget(id)
+	r.exits.Forget(id)
 	if _, err := r.restart(r.ctx, &m); err != nil {
 		r.cfg.Log.Warn("cannot start a machine again", "machine", id, "error", err)
 		r.later(id, min(max(2*pause, r.cfg.RestartPause), time.Minute))
@@ -235,33 +236,4 @@ func hasLine(text, line string) bool {
 func (r *Runtime) setBooted(id string) {
 	now := r.cfg.Now()
 	_, _ = r.change(id, func(m *Machine) { m.Booted = now })
-}
-
-// startTime is when a process began, which tells it from a later one with the
-// same number.
-func startTime(pid int) (uint64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, fmt.Errorf("cannot look at process %d: %w", pid, err)
-	}
-	// The name, in parentheses, may hold anything.
-	text := string(data)
-	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-	if len(fields) < 20 {
-		return 0, fmt.Errorf("cannot look at process %d: its state is not readable", pid)
-	}
-	start, err := strconv.ParseUint(fields[19], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("cannot look at process %d: %w", pid, err)
-	}
-	return start, nil
-}
-
-// bootID names this run of the host's kernel.
-func bootID() string {
-	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(data))
 }

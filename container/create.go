@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scarab-ops/scarab/container/confine"
+
+	"github.com/scarab-ops/scarab/container/proc"
 )
 
 // startPatience bounds how long a machine's first process may take.
@@ -65,7 +67,7 @@ func (r *Runtime) Create(ctx context.Context, s Spec) (Machine, error) {
 func (r *Runtime) describe(id string, s *Spec) *Machine {
 	m := &Machine{ID: id, Key: s.Key, Controller: s.Controller, State: StateCreating, Isolation: r.cfg.Isolation,
 		Profile: s.Profile, Hostname: s.Hostname, Root: s.Root, Limits: s.Limits, Start: s.Start,
-		Resolvers: s.Resolvers, Meta: s.Meta, Created: r.cfg.Now(), BootID: bootID()}
+		Resolvers: s.Resolvers, Meta: s.Meta, Created: r.cfg.Now(), BootID: proc.BootID()}
 	if r.cfg.Isolation != IsolationContainer {
 		m.Limits = Limits{} // nothing could hold them: the record does not promise them
 	}
@@ -134,7 +136,7 @@ func (r *Runtime) start(ctx context.Context, m *Machine, files []File) error {
 	if r.cfg.Isolation == IsolationProcess {
 		return r.startProcess(ctx, m, files)
 	}
-	if err := r.groups.create(m.ID, m.Limits, m.IDBase); err != nil {
+	if err := r.groups.Create(m.ID, m.Limits, m.IDBase); err != nil {
 		return err
 	}
 	conn, pid, err := r.clone(m)
@@ -142,8 +144,8 @@ func (r *Runtime) start(ctx context.Context, m *Machine, files []File) error {
 		return err
 	}
 	defer conn.Close() // a child that was told nothing ends with this
-	m.Pid, m.BootID = pid, bootID()
-	if m.PidStart, err = startTime(pid); err != nil {
+	m.Pid, m.BootID = pid, proc.BootID()
+	if m.PidStart, err = proc.StartTime(pid); err != nil {
 		return err
 	}
 	root, err := r.equip(m)
@@ -158,18 +160,18 @@ func (r *Runtime) start(ctx context.Context, m *Machine, files []File) error {
 	if err := r.tellInit(conn, m, root, files); err != nil {
 		return err
 	}
-	return awaitReady(ctx, conn)
+	return proc.AwaitReady(ctx, conn)
 }
 
 // clone starts the first process in new namespaces and in its version 2
 // control group; it waits to be told what to be.
 func (r *Runtime) clone(m *Machine) (*net.UnixConn, int, error) {
-	conn, theirs, err := socketPair()
+	conn, theirs, err := proc.SocketPair()
 	if err != nil {
 		return nil, 0, err
 	}
 	defer theirs.Close()
-	group, err := r.groups.open(m.ID, "machine")
+	group, err := r.groups.Open(m.ID, "machine")
 	if err != nil {
 		_ = conn.Close()
 		return nil, 0, err
@@ -204,7 +206,7 @@ func (r *Runtime) clone(m *Machine) (*net.UnixConn, int, error) {
 func (r *Runtime) equip(m *Machine) (root int, err error) {
 	root = -1
 	errs := make(chan error, 3)
-	go func() { errs <- r.groups.attach(m.ID, m.Pid) }()
+	go func() { errs <- r.groups.Attach(m.ID, m.Pid) }()
 	go func() {
 		err := r.wall.Add(r.net.wallOf(m)) // before the first packet
 		if err == nil {
@@ -265,25 +267,7 @@ func (r *Runtime) tellInit(conn *net.UnixConn, m *Machine, root int, files []Fil
 		return fmt.Errorf("cannot describe the machine: %w", err)
 	}
 	_ = conn.SetDeadline(time.Now().Add(startPatience))
-	return send(conn, data, fds)
-}
-
-// awaitReady reads the word of the first process: it says ready as the last
-// thing before it becomes the machine's init, or what went wrong.
-func awaitReady(ctx context.Context, conn *net.UnixConn) error {
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	buf := make([]byte, 1024)
-	n, err := conn.Read(buf)
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("cannot wait for the machine: %w", ctx.Err())
-	case err != nil:
-		return fmt.Errorf("cannot start the machine: its first process ended early: %w", err)
-	case string(buf[:n]) != readyWord:
-		return errors.New(strings.ToValidUTF8(string(buf[:n]), "?"))
-	}
-	return nil
+	return proc.Send(conn, data, fds)
 }
 
 // restart starts a stopped machine again on the files it has.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scarab-ops/scarab/container/proc"
 )
 
 // Destroy ends a machine and removes everything of it. The unknown is no error.
@@ -50,7 +52,7 @@ func (r *Runtime) DestroyAll(ctx context.Context, ids ...string) error {
 // wipe removes all of a machine; on an error the record stays, so that it is
 // tried again at the next start.
 func (r *Runtime) wipe(m *Machine) error {
-	r.exits.forget(m.ID)
+	r.exits.Forget(m.ID)
 	r.kill(m)
 	if err := r.clean(m); err != nil {
 		return err
@@ -70,7 +72,7 @@ func (r *Runtime) wipe(m *Machine) error {
 // part waits for the kernel.
 func (r *Runtime) clean(m *Machine) error {
 	errs := make(chan error, 3)
-	go func() { errs <- r.groups.remove(m.ID) }()
+	go func() { errs <- r.groups.Remove(m.ID) }()
 	go func() { errs <- r.net.detach(m.ID) }()
 	go func() { errs <- r.wall.Remove(m.ID) }()
 	var err error
@@ -87,52 +89,18 @@ func (r *Runtime) clean(m *Machine) error {
 // kill ends all processes of a machine and waits for them. The first process
 // is only touched if it is the one that was recorded.
 func (r *Runtime) kill(m *Machine) {
-	defer r.groups.killAll(m.ID)
+	defer r.groups.KillAll(m.ID)
 	if uid := ownUser(m); m.Isolation == IsolationProcess && uid != 0 {
-		defer killTree(0, uid) // its user is nobody else's
+		defer proc.KillTree(0, uid) // its user is nobody else's
 	}
-	fd, err := openProcess(m)
+	fd, err := proc.Open(m.Pid, m.PidStart, m.BootID)
 	if err != nil {
 		return
 	}
 	defer unix.Close(fd)
 	if m.Isolation == IsolationProcess {
-		killTree(m.Pid, ownUser(m))
+		proc.KillTree(m.Pid, ownUser(m))
 	}
 	_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
-	awaitExit(fd, 20*time.Second)
-}
-
-// openProcess gives a pidfd of a machine's first process if it still runs.
-func openProcess(m *Machine) (int, error) {
-	if m.Pid <= 1 || m.BootID != bootID() {
-		return -1, os.ErrProcessDone
-	}
-	fd, err := unix.PidfdOpen(m.Pid, 0)
-	if err != nil {
-		return -1, fmt.Errorf("cannot find the first process: %w", err)
-	}
-	// The pidfd holds the process; only now the comparison is safe.
-	if started, err := startTime(m.Pid); err != nil || started != m.PidStart {
-		_ = unix.Close(fd)
-		return -1, os.ErrProcessDone
-	}
-	return fd, nil
-}
-
-// awaitExit waits for the end of a process and buries it if it is our child.
-func awaitExit(pidfd int, patience time.Duration) {
-	deadline := time.Now().Add(patience)
-	for time.Now().Before(deadline) {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(time.Until(deadline).Milliseconds())+1)
-		if n > 0 || err != nil && err != unix.EINTR {
-			break
-		}
-	}
-	bury(pidfd)
-}
-
-func bury(pidfd int) {
-	for unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WNOHANG, nil) == unix.EINTR {
-	}
+	proc.AwaitExit(fd, 20*time.Second)
 }

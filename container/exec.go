@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scarab-ops/scarab/container/proc"
 )
 
 // ExecResult is how a command inside a machine ended.
@@ -30,7 +32,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, argv []string, in io.Read
 	if m.Isolation == IsolationProcess {
 		return r.execBound(ctx, &m, argv, in, out, errOut)
 	}
-	proc, err := openProcess(&m)
+	proc, err := proc.Open(m.Pid, m.PidStart, m.BootID)
 	if err != nil {
 		return ExecResult{}, fmt.Errorf("cannot run a command in machine %s: %w", id, err)
 	}
@@ -44,7 +46,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, argv []string, in io.Read
 		_ = release(false)
 		return ExecResult{}, fmt.Errorf("cannot run a command in machine %s: %w", id, err)
 	}
-	err = r.groups.attach(id, cmd.Process.Pid)
+	err = r.groups.Attach(id, cmd.Process.Pid)
 	err = errors.Join(err, release(err == nil), cmd.Wait())
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && ctx.Err() == nil {
@@ -60,7 +62,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, argv []string, in io.Read
 // the machine's version 2 group and waits for release, that is for its
 // limits, before it goes in.
 func (r *Runtime) enterCommand(ctx context.Context, m *Machine, argv []string) (*exec.Cmd, func(bool) error, error) {
-	group, err := r.groups.openExec(m.ID, m.IDBase)
+	group, err := r.groups.OpenExec(m.ID, m.IDBase)
 	if err != nil {
 		return nil, nil, err
 	}

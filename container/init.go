@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scarab-ops/scarab/container/confine"
+
+	"github.com/scarab-ops/scarab/container/proc"
+	"github.com/scarab-ops/scarab/container/space"
 )
 
 // Hidden subcommands of the binary: the first process of a machine before it
@@ -23,8 +26,6 @@ const (
 	reapArg  = "container-reap"
 	enterArg = "container-enter"
 	execArg  = "container-exec"
-	holdArg  = "container-hold"
-	heldArg  = "container-held"
 	boundArg = "container-bound"
 	innerArg = "container-inner"
 )
@@ -39,7 +40,7 @@ func IsInit(args []string) bool {
 		return false
 	}
 	switch args[1] {
-	case initArg, reapArg, enterArg, execArg, holdArg, heldArg, boundArg, innerArg:
+	case initArg, reapArg, enterArg, execArg, space.HoldArg, space.HeldArg, boundArg, innerArg:
 		return true
 	}
 	return false
@@ -58,10 +59,10 @@ func InitMain() {
 		err = enter(os.Args[2:])
 	case execArg:
 		err = execInside(os.Args[2:])
-	case holdArg:
-		err = hold()
-	case heldArg:
-		err = held()
+	case space.HoldArg:
+		err = space.Hold()
+	case space.HeldArg:
+		err = space.Held()
 	case boundArg:
 		err = becomeBound()
 	case innerArg:
@@ -88,14 +89,12 @@ type initSpec struct {
 	Start     []string   `json:"start"`
 }
 
-const readyWord = "ready"
-
 // becomeMachine runs as PID 1 in new namespaces, with the host's files still
 // in view, until it has built the machine around itself.
 func becomeMachine() error {
 	conn := os.NewFile(3, "supervisor")
 	unix.CloseOnExec(3)
-	data, fds, err := receive(conn, maxAllBytes*2)
+	data, fds, err := proc.Receive(conn, maxAllBytes*2)
 	if err != nil {
 		return err // the supervisor died: so do we
 	}
@@ -113,7 +112,7 @@ func becomeMachine() error {
 		_, _ = conn.WriteString(err.Error())
 		return err
 	}
-	if _, err := conn.WriteString(readyWord); err != nil {
+	if _, err := conn.WriteString(proc.ReadyWord); err != nil {
 		return err
 	}
 	env := []string{"container=scarab", EnvIsolation + "=" + string(s.Isolation), "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}

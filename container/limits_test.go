@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/scarab-ops/scarab/container/confine"
+
+	"github.com/scarab-ops/scarab/container/cgroup"
 )
 
 func TestLimitsHold(t *testing.T) {
@@ -61,12 +63,12 @@ for k in kids:
 // favour gives a machine precedence over everything else on the host.
 func favour(t *testing.T, r *Runtime, id string) {
 	t.Helper()
-	top, file, value := r.groups.v2dir(), "cpu.weight", "10000"
-	if mount := r.groups.v1["cpu"]; mount != "" {
-		top, file, value = filepath.Join(mount, r.groups.folder), "cpu.shares", "262144"
+	top, file, value := r.groups.V2Dir(), "cpu.weight", "10000"
+	if mount := r.groups.V1["cpu"]; mount != "" {
+		top, file, value = filepath.Join(mount, r.groups.Folder), "cpu.shares", "262144"
 	}
 	for _, dir := range []string{top, filepath.Join(top, id)} {
-		if err := writeControl(dir, file, value); err != nil {
+		if err := cgroup.WriteControl(dir, file, value); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -75,9 +77,9 @@ func favour(t *testing.T, r *Runtime, id string) {
 // throttled reads how often a machine waited for its share.
 func throttled(t *testing.T, r *Runtime, id string) int {
 	t.Helper()
-	dir := r.groups.v2dir(id)
-	if mount := r.groups.v1["cpu"]; mount != "" {
-		dir = filepath.Join(mount, r.groups.folder, id)
+	dir := r.groups.V2Dir(id)
+	if mount := r.groups.V1["cpu"]; mount != "" {
+		dir = filepath.Join(mount, r.groups.Folder, id)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "cpu.stat"))
 	if err != nil {

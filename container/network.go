@@ -13,6 +13,8 @@ import (
 	"github.com/scarab-ops/scarab/container/firewall"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/scarab-ops/scarab/container/proc"
 )
 
 // network is the bridge of the local cloud and what had to be changed on the
@@ -48,7 +50,7 @@ func (n *network) routedOthers() bool {
 
 // ensure makes the bridge, or takes the one that is there if it is ours.
 func (n *network) ensure() error {
-	err := readJSON(n.file, &n.rec)
+	err := proc.ReadJSON(n.file, &n.rec)
 	if errors.Is(err, os.ErrNotExist) {
 		n.rec, err = networkRecord{}, nil
 	}
@@ -65,7 +67,7 @@ func (n *network) ensure() error {
 			return err
 		}
 		n.rec = networkRecord{n.cfg.bridge, subnet, map[string]string{"net/ipv4/ip_forward": before}}
-		if err := writeJSON(n.file, &n.rec); err != nil {
+		if err := proc.WriteJSON(n.file, &n.rec); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scarab-ops/scarab/container/confine"
+
+	"github.com/scarab-ops/scarab/container/proc"
 )
 
 // A process machine is a folder and the processes that can see little else of
@@ -101,7 +103,7 @@ func (r *Runtime) startProcess(ctx context.Context, m *Machine, files []File) er
 	if err != nil {
 		return err
 	}
-	conn, theirs, err := socketPair()
+	conn, theirs, err := proc.SocketPair()
 	if err != nil {
 		return err
 	}
@@ -112,9 +114,9 @@ func (r *Runtime) startProcess(ctx context.Context, m *Machine, files []File) er
 	if err != nil {
 		return fmt.Errorf("cannot start the machine's first process: %w", err)
 	}
-	m.Pid, m.BootID = cmd.Process.Pid, bootID()
+	m.Pid, m.BootID = cmd.Process.Pid, proc.BootID()
 	_ = cmd.Process.Release() // the exit watch buries it
-	if m.PidStart, err = startTime(m.Pid); err != nil {
+	if m.PidStart, err = proc.StartTime(m.Pid); err != nil {
 		return err
 	}
 	if err := r.store.save(m); err != nil {
@@ -125,10 +127,10 @@ func (r *Runtime) startProcess(ctx context.Context, m *Machine, files []File) er
 		return fmt.Errorf("cannot describe the machine: %w", err)
 	}
 	_ = conn.SetDeadline(time.Now().Add(startPatience))
-	if err := send(conn, data, nil); err != nil {
+	if err := proc.Send(conn, data, nil); err != nil {
 		return err
 	}
-	return awaitReady(ctx, conn)
+	return proc.AwaitReady(ctx, conn)
 }
 
 func boundCommand(ctx context.Context, m *Machine, spec boundSpec, conn *os.File) *exec.Cmd {
@@ -209,7 +211,7 @@ func giveTree(dir string, uid int) error {
 func becomeBound() error {
 	conn := os.NewFile(3, "supervisor")
 	unix.CloseOnExec(3)
-	data, _, err := receive(conn, maxAllBytes)
+	data, _, err := proc.Receive(conn, maxAllBytes)
 	if err != nil {
 		return err // the supervisor died: so do we
 	}
@@ -225,7 +227,7 @@ func becomeBound() error {
 		_ = conn.Close()
 		return becomeInner(s.Start)
 	}
-	if _, err := conn.WriteString(readyWord); err != nil {
+	if _, err := conn.WriteString(proc.ReadyWord); err != nil {
 		return err
 	}
 	return unix.Exec("/proc/self/exe", append([]string{"scarab", reapArg, "--bound"}, s.path()...), os.Environ())
@@ -294,7 +296,7 @@ func (r *Runtime) execBound(ctx context.Context, m *Machine, argv []string, in i
 		return fail(err)
 	}
 	spec.Start, spec.Once = argv, true
-	conn, theirs, err := socketPair()
+	conn, theirs, err := proc.SocketPair()
 	if err != nil {
 		return fail(err)
 	}
@@ -308,7 +310,7 @@ func (r *Runtime) execBound(ctx context.Context, m *Machine, argv []string, in i
 	}
 	data, err := json.Marshal(&spec)
 	if err == nil {
-		err = send(conn, data, nil)
+		err = proc.Send(conn, data, nil)
 	}
 	err = errors.Join(err, cmd.Wait())
 	var exit *exec.ExitError

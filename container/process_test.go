@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scarab-ops/scarab/container/proc"
 )
 
 // ordinaryEnv makes the test binary run one test as another user.
@@ -119,7 +121,7 @@ func apart(t *testing.T, r *Runtime) {
 		}
 	}
 	for _, m := range []Machine{a, b} {
-		if !runs(m.Pid, m.PidStart, m.BootID) {
+		if !proc.Runs(m.Pid, m.PidStart, m.BootID) {
 			t.Errorf("machine %s is gone", m.ID)
 		}
 	}
@@ -137,7 +139,7 @@ func treeEnds(t *testing.T, r *Runtime) {
 		_, scan := fmt.Sscan(string(data), &far)
 		return err == nil && scan == nil
 	})
-	if left := family(m.Pid, 0); len(left) < 2 {
+	if left := proc.Family(m.Pid, 0); len(left) < 2 {
 		t.Errorf("the machine's processes are %v", left)
 	}
 	if err := r.Destroy(context.Background(), m.ID); err != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scarab-ops/scarab/container/proc"
 )
 
 // reap is the init of plain and process machines: it starts the command, starts
@@ -31,7 +33,7 @@ func reap(command []string) error {
 		case s := <-signals:
 			if s == syscall.SIGTERM {
 				if bound { // no kernel ends the others with us
-					killTree(os.Getpid(), 0)
+					proc.KillTree(os.Getpid(), 0)
 				}
 				os.Exit(0)
 			}

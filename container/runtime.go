@@ -18,6 +18,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scarab-ops/scarab/container/confine"
+
+	"github.com/scarab-ops/scarab/container/cgroup"
+
+	"github.com/scarab-ops/scarab/container/proc"
 )
 
 // Classes of errors.
@@ -74,10 +78,10 @@ const (
 type Runtime struct {
 	cfg      Config
 	store    store
-	groups   *cgroups
+	groups   *cgroup.Groups
 	net      *network
 	wall     filter
-	exits    *exitWatch
+	exits    *proc.ExitWatch
 	lockFile *os.File
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
@@ -167,13 +171,13 @@ func (r *Runtime) lock() error {
 
 func (r *Runtime) takeCharge() error {
 	var err error
-	if r.exits, err = newExitWatch(r.onExit); err != nil {
+	if r.exits, err = proc.NewExitWatch(r.onExit); err != nil {
 		return err
 	}
 	r.net = &network{file: filepath.Join(r.cfg.Dir, "network.json"),
 		cfg: networkConfig{r.cfg.Bridge, r.cfg.PortPrefix, r.cfg.Subnet}}
 	if r.cfg.Isolation != IsolationContainer {
-		r.groups = &cgroups{} // they belong to somebody else
+		r.groups = &cgroup.Groups{} // they belong to somebody else
 	} else if err = r.takeGroups(); err != nil {
 		return err
 	}
@@ -209,10 +213,10 @@ func (noFilter) Delete() error                          { return nil }
 
 func (r *Runtime) takeGroups() error {
 	var err error
-	if r.groups, err = detectCgroups(r.cfg.Cgroups, filepath.Join(r.cfg.RunDir, "cgroup2")); err != nil {
+	if r.groups, err = cgroup.Detect(r.cfg.Cgroups, filepath.Join(r.cfg.RunDir, "cgroup2")); err != nil {
 		return err
 	}
-	return r.groups.prepare()
+	return r.groups.Prepare()
 }
 
 // Close lets go of the machines, which run on.
@@ -222,7 +226,7 @@ func (r *Runtime) Close() {
 	r.mu.Unlock()
 	r.wg.Wait()
 	if r.exits != nil {
-		r.exits.close()
+		r.exits.Close()
 	}
 	_ = r.lockFile.Close()
 }
@@ -235,12 +239,12 @@ func (r *Runtime) Teardown() error {
 	if r.cfg.Isolation == IsolationProcess {
 		return nil
 	}
-	return errors.Join(r.wall.Delete(), r.net.remove(), r.groups.removeAll(), r.unmountPrivate())
+	return errors.Join(r.wall.Delete(), r.net.remove(), r.groups.RemoveAll(), r.unmountPrivate())
 }
 
 func (r *Runtime) unmountPrivate() error {
 	private := filepath.Join(r.cfg.RunDir, "cgroup2")
-	if r.groups.v2 != private || r.groups.none() {
+	if r.groups.V2 != private || r.groups.None() {
 		return nil
 	}
 	return errors.Join(unix.Unmount(private, unix.MNT_DETACH), os.Remove(private))

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/scarab-ops/scarab/container/cgroup"
 	"github.com/scarab-ops/scarab/container/firewall"
 )
 
@@ -43,12 +44,7 @@ const (
 )
 
 // Limits of one machine. Zero is unlimited, save Pids, which has a default.
-type Limits struct {
-	Cores   int   `json:"cores,omitempty"`
-	MemMiB  int64 `json:"mem-mib,omitempty"`
-	DiskMiB int64 `json:"disk-mib,omitempty"`
-	Pids    int   `json:"pids,omitempty"`
-}
+type Limits = cgroup.Limits
 
 // File is one file of a new machine, owned by its root.
 type File struct {

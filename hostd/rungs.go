@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scarab-ops/scarab/container"
+	"github.com/scarab-ops/scarab/container/space"
 )
 
 // A host without the rights that machines need is used one rung lower. For
@@ -85,14 +86,14 @@ func runRootless(ctx context.Context, cfg Config, r rung) error {
 	if len(cfg.Program) == 0 {
 		return errors.New("cannot run rootless machines: the configuration does not say how the supervisor is started")
 	}
-	space, err := container.OpenSpace(ctx, spaceFile(&cfg))
+	sp, err := space.Open(ctx, spaceFile(&cfg))
 	if err != nil {
 		return err
 	}
-	r.why = append(r.why, space.Why...)
+	r.why = append(r.why, sp.Why...)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	o := &outer{cfg: cfg, space: space, rung: r, ready: make(chan struct{})}
+	o := &outer{cfg: cfg, space: sp, rung: r, ready: make(chan struct{})}
 	o.child = newChild(cfg.Controller, filepath.Join(cfg.Machines.RunDir, "controller.json"), cfg.Log)
 	errs := make(chan error, 2)
 	go func() {
@@ -109,14 +110,14 @@ func runRootless(ctx context.Context, cfg Config, r rung) error {
 		err = nil
 	}
 	if o.over {
-		return errors.Join(err, space.End())
+		return errors.Join(err, sp.End())
 	}
 	return err
 }
 
 type outer struct {
 	cfg   Config
-	space *container.Space
+	space *space.Space
 	rung  rung
 	child *child
 	over  bool // everything was removed by order

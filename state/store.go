@@ -199,7 +199,7 @@ func (s *Store) advance(old *View, rev int64, rows []Row) {
 		}
 		changes = append(changes, d)
 	}
-	s.view.Store(&View{rev, t})
+	s.view.Store(&View{rev: rev, tree: t})
 	s.subs.notify(rev, changes)
 }
 
@@ -224,7 +224,7 @@ func (s *Store) reset(old *View, b Batch) {
 		}
 		return true
 	})
-	s.view.Store(&View{b.Rev, t})
+	s.view.Store(&View{rev: b.Rev, tree: t})
 	s.subs.notify(b.Rev, changes)
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/google/btree"
@@ -27,8 +28,9 @@ func newTree() *tree {
 
 // View is an immutable picture of one revision.
 type View struct {
-	rev  int64
-	tree *tree
+	rev     int64
+	tree    *tree
+	derived sync.Map // see Derive
 }
 
 // Rev returns the revision the view shows.
@@ -36,6 +38,22 @@ func (v *View) Rev() int64 { return v.rev }
 
 // Len returns the number of rows, those that deletes leave behind included.
 func (v *View) Len() int { return v.tree.Len() }
+
+// Derive returns what f makes of r. A View keeps it, as whoever asks again gets
+// the same from the same rows: f must read nothing but r and what key says, and
+// its result is shared, as rows are. Key is of a type of the caller's own. Ask
+// with few keys: what a View keeps goes when the View does.
+func Derive[K comparable, V any](r Reader, key K, f func() V) V {
+	v, ok := r.(*View)
+	if !ok {
+		return f()
+	}
+	if known, ok := v.derived.Load(key); ok {
+		return known.(V)
+	}
+	made, _ := v.derived.LoadOrStore(key, f())
+	return made.(V)
+}
 
 func (v *View) get(key string) *entry {
 	e, _ := v.tree.Get(&entry{key: key})

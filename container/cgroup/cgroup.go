@@ -1,4 +1,7 @@
-package container
+// Package cgroup owns the limits of machines: it finds where this host wants them
+// written, makes a machine's control groups, puts processes into them and takes
+// them away. It touches no group outside of its own folder.
+package cgroup
 
 import (
 	"bufio"
@@ -15,64 +18,73 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Limits of one machine. Zero is unlimited, save Pids, which has a default.
+type Limits struct {
+	Cores   int   `json:"cores,omitempty"`
+	MemMiB  int64 `json:"mem-mib,omitempty"`
+	DiskMiB int64 `json:"disk-mib,omitempty"`
+	Pids    int   `json:"pids,omitempty"`
+}
+
 // DefaultPids bounds the processes of a machine that asks for no other limit.
 const DefaultPids = 4096
 
 const cgroupPeriod = 100_000 // microseconds
 
-// cgroups knows where this host wants limits written. A controller is either
+// Groups knows where this host wants limits written. A controller is either
 // in a version 1 hierarchy of its own or in the version 2 tree; a host may mix
 // both. Machines always get a place in the version 2 tree too: systemd inside
 // needs one, and it makes their processes countable.
-type cgroups struct {
-	folder string            // name of our folder in each hierarchy
-	v1     map[string]string // controller -> mount point
-	v2     string            // mount point, empty if there is none
+type Groups struct {
+	Folder string            // name of our folder in each hierarchy
+	V1     map[string]string // controller -> mount point
+	V2     string            // mount point, empty if there is none
 	v2ctl  []string          // wanted controllers that live in v2
 }
 
-// none tells that no control groups are ours to use.
-func (c *cgroups) none() bool { return c.v2 == "" }
+// None tells that no control groups are ours to use.
+func (c *Groups) None() bool { return c.V2 == "" }
 
-func (c *cgroups) v2dir(parts ...string) string {
-	return filepath.Join(append([]string{c.v2, c.folder}, parts...)...)
+// V2Dir is a folder of ours in the version 2 tree.
+func (c *Groups) V2Dir(parts ...string) string {
+	return filepath.Join(append([]string{c.V2, c.Folder}, parts...)...)
 }
 
-// detectCgroups reads the mount table; private is where the version 2 tree is
+// Detect reads the mount table; private is where the version 2 tree is
 // mounted if the host did not mount it.
-func detectCgroups(folder, private string) (*cgroups, error) {
+func Detect(folder, private string) (*Groups, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("cannot find control groups: %w", err)
 	}
 	defer f.Close()
-	c := &cgroups{folder: folder, v1: map[string]string{}}
+	c := &Groups{Folder: folder, V1: map[string]string{}}
 	for sc := bufio.NewScanner(f); sc.Scan(); {
 		c.readMount(sc.Text())
 	}
-	if c.v2 == "" {
+	if c.V2 == "" {
 		if err := os.MkdirAll(private, 0o700); err != nil {
 			return nil, fmt.Errorf("cannot mount the control group tree: %w", err)
 		}
 		if err := unix.Mount("cgroup2", private, "cgroup2", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 			return nil, fmt.Errorf("cannot mount the control group tree: %w", err)
 		}
-		c.v2 = private
+		c.V2 = private
 	}
-	data, err := os.ReadFile(filepath.Join(c.v2, "cgroup.controllers"))
+	data, err := os.ReadFile(filepath.Join(c.V2, "cgroup.controllers"))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the control group tree: %w", err)
 	}
 	have := strings.Fields(string(data))
 	for _, name := range []string{"cpu", "memory", "pids"} {
-		if c.v1[name] == "" && slices.Contains(have, name) {
+		if c.V1[name] == "" && slices.Contains(have, name) {
 			c.v2ctl = append(c.v2ctl, name)
 		}
 	}
 	return c, nil
 }
 
-func (c *cgroups) readMount(line string) {
+func (c *Groups) readMount(line string) {
 	left, right, ok := strings.Cut(line, " - ")
 	fields, kind := strings.Fields(left), strings.Fields(right)
 	if !ok || len(fields) < 5 || len(kind) < 3 {
@@ -80,32 +92,32 @@ func (c *cgroups) readMount(line string) {
 	}
 	switch kind[0] {
 	case "cgroup2":
-		if c.v2 == "" {
-			c.v2 = fields[4]
+		if c.V2 == "" {
+			c.V2 = fields[4]
 		}
 	case "cgroup":
 		for _, opt := range strings.Split(kind[2], ",") {
 			if opt == "cpu" || opt == "memory" || opt == "pids" {
-				c.v1[opt] = fields[4]
+				c.V1[opt] = fields[4]
 			}
 		}
 	}
 }
 
 // has tells whether the host can enforce a controller at all.
-func (c *cgroups) has(controller string) bool {
-	return c.v1[controller] != "" || slices.Contains(c.v2ctl, controller)
+func (c *Groups) has(controller string) bool {
+	return c.V1[controller] != "" || slices.Contains(c.v2ctl, controller)
 }
 
-// prepare makes our folder and hands the controllers down to it.
-func (c *cgroups) prepare() error {
-	if err := os.MkdirAll(c.v2dir(), 0o755); err != nil {
+// Prepare makes our folder and hands the controllers down to it.
+func (c *Groups) Prepare() error {
+	if err := os.MkdirAll(c.V2Dir(), 0o755); err != nil {
 		return fmt.Errorf("cannot make control groups: %w", err)
 	}
 	if len(c.v2ctl) == 0 {
 		return nil
 	}
-	for _, dir := range []string{c.v2, c.v2dir()} {
+	for _, dir := range []string{c.V2, c.V2Dir()} {
 		if err := c.handDown(dir); err != nil {
 			return err
 		}
@@ -113,20 +125,20 @@ func (c *cgroups) prepare() error {
 	return nil
 }
 
-func (c *cgroups) handDown(dir string) error {
+func (c *Groups) handDown(dir string) error {
 	for _, name := range c.v2ctl {
-		if err := writeControl(dir, "cgroup.subtree_control", "+"+name); err != nil {
+		if err := WriteControl(dir, "cgroup.subtree_control", "+"+name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// create makes the groups of one machine with its limits. In the version 2
+// Create makes the groups of one machine with its limits. In the version 2
 // tree the limits sit on the machine's folder, which stays root's; "machine"
 // below it belongs to the machine.
-func (c *cgroups) create(id string, l Limits, idBase int) error {
-	if c.none() {
+func (c *Groups) Create(id string, l Limits, idBase int) error {
+	if c.None() {
 		return nil
 	}
 	if l.Pids == 0 {
@@ -135,11 +147,11 @@ func (c *cgroups) create(id string, l Limits, idBase int) error {
 	if err := c.createV1(id, l); err != nil {
 		return err
 	}
-	own := c.v2dir(id, "machine")
+	own := c.V2Dir(id, "machine")
 	if err := os.MkdirAll(own, 0o755); err != nil {
 		return fmt.Errorf("cannot make control groups: %w", err)
 	}
-	if err := c.limitV2(c.v2dir(id), l); err != nil {
+	if err := c.limitV2(c.V2Dir(id), l); err != nil {
 		return err
 	}
 	return give(own, idBase)
@@ -155,21 +167,21 @@ func give(dir string, idBase int) error {
 	return nil
 }
 
-func (c *cgroups) createV1(id string, l Limits) error {
-	for name, mount := range c.v1 {
-		dir := filepath.Join(mount, c.folder, id)
+func (c *Groups) createV1(id string, l Limits) error {
+	for name, mount := range c.V1 {
+		dir := filepath.Join(mount, c.Folder, id)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("cannot make control groups: %w", err)
 		}
 		var err error
 		switch {
 		case name == "cpu" && l.Cores > 0:
-			err = errors.Join(writeControl(dir, "cpu.cfs_period_us", strconv.Itoa(cgroupPeriod)),
-				writeControl(dir, "cpu.cfs_quota_us", strconv.Itoa(l.Cores*cgroupPeriod)))
+			err = errors.Join(WriteControl(dir, "cpu.cfs_period_us", strconv.Itoa(cgroupPeriod)),
+				WriteControl(dir, "cpu.cfs_quota_us", strconv.Itoa(l.Cores*cgroupPeriod)))
 		case name == "memory" && l.MemMiB > 0:
-			err = writeControl(dir, "memory.limit_in_bytes", strconv.FormatInt(l.MemMiB<<20, 10))
+			err = WriteControl(dir, "memory.limit_in_bytes", strconv.FormatInt(l.MemMiB<<20, 10))
 		case name == "pids":
-			err = writeControl(dir, "pids.max", strconv.Itoa(l.Pids))
+			err = WriteControl(dir, "pids.max", strconv.Itoa(l.Pids))
 		}
 		if err != nil {
 			return err
@@ -178,7 +190,7 @@ func (c *cgroups) createV1(id string, l Limits) error {
 	return nil
 }
 
-func (c *cgroups) limitV2(dir string, l Limits) error {
+func (c *Groups) limitV2(dir string, l Limits) error {
 	if err := c.handDown(dir); err != nil {
 		return err
 	}
@@ -186,11 +198,11 @@ func (c *cgroups) limitV2(dir string, l Limits) error {
 		var err error
 		switch {
 		case name == "cpu" && l.Cores > 0:
-			err = writeControl(dir, "cpu.max", fmt.Sprintf("%d %d", l.Cores*cgroupPeriod, cgroupPeriod))
+			err = WriteControl(dir, "cpu.max", fmt.Sprintf("%d %d", l.Cores*cgroupPeriod, cgroupPeriod))
 		case name == "memory" && l.MemMiB > 0:
-			err = writeControl(dir, "memory.max", strconv.FormatInt(l.MemMiB<<20, 10))
+			err = WriteControl(dir, "memory.max", strconv.FormatInt(l.MemMiB<<20, 10))
 		case name == "pids":
-			err = writeControl(dir, "pids.max", strconv.Itoa(l.Pids))
+			err = WriteControl(dir, "pids.max", strconv.Itoa(l.Pids))
 		}
 		if err != nil {
 			return err
@@ -199,58 +211,58 @@ func (c *cgroups) limitV2(dir string, l Limits) error {
 	return nil
 }
 
-// attach puts a process into the version 1 groups, all at once: the kernel
+// Attach puts a process into the version 1 groups, all at once: the kernel
 // takes up to 18 ms for each.
-func (c *cgroups) attach(id string, pid int) error {
-	errs := make(chan error, len(c.v1))
-	for _, mount := range c.v1 {
+func (c *Groups) Attach(id string, pid int) error {
+	errs := make(chan error, len(c.V1))
+	for _, mount := range c.V1 {
 		go func() {
-			errs <- writeControl(filepath.Join(mount, c.folder, id), "cgroup.procs", strconv.Itoa(pid))
+			errs <- WriteControl(filepath.Join(mount, c.Folder, id), "cgroup.procs", strconv.Itoa(pid))
 		}()
 	}
 	var err error
-	for range c.v1 {
+	for range c.V1 {
 		err = errors.Join(err, <-errs)
 	}
 	return err
 }
 
-// open gives a descriptor of one of the machine's version 2 groups, for
+// Open gives a descriptor of one of the machine's version 2 groups, for
 // starting a process straight into it.
-func (c *cgroups) open(id, leaf string) (int, error) {
-	if c.none() {
+func (c *Groups) Open(id, leaf string) (int, error) {
+	if c.None() {
 		return -1, nil
 	}
-	fd, err := unix.Open(c.v2dir(id, leaf), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(c.V2Dir(id, leaf), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("cannot open a control group: %w", err)
 	}
 	return fd, nil
 }
 
-// openExec gives the group for processes sent in later. It lies in the
+// OpenExec gives the group for processes sent in later. It lies in the
 // machine's own tree, so that the init inside may move them to a session. It
 // is made when needed: the init may tidy it away.
-func (c *cgroups) openExec(id string, idBase int) (int, error) {
-	if c.none() {
+func (c *Groups) OpenExec(id string, idBase int) (int, error) {
+	if c.None() {
 		return -1, nil
 	}
-	dir := c.v2dir(id, "machine", "exec")
+	dir := c.V2Dir(id, "machine", "exec")
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return -1, fmt.Errorf("cannot make a control group: %w", err)
 	}
 	if err := give(dir, idBase); err != nil {
 		return -1, err
 	}
-	return c.open(id, "machine/exec")
+	return c.Open(id, "machine/exec")
 }
 
-// killAll ends what still runs in a machine's version 2 group.
-func (c *cgroups) killAll(id string) {
-	if c.none() {
+// KillAll ends what still runs in a machine's version 2 group.
+func (c *Groups) KillAll(id string) {
+	if c.None() {
 		return
 	}
-	dir := c.v2dir(id)
+	dir := c.V2Dir(id)
 	if os.WriteFile(filepath.Join(dir, "cgroup.kill"), []byte("1"), 0) == nil {
 		return
 	}
@@ -268,18 +280,18 @@ func (c *cgroups) killAll(id string) {
 	})
 }
 
-// remove takes a machine's groups away, waiting for the kernel to be done
+// Remove takes a machine's groups away, waiting for the kernel to be done
 // with the processes in them.
-func (c *cgroups) remove(id string) error {
-	if !idPattern.MatchString(id) {
+func (c *Groups) Remove(id string) error {
+	if id == "" || id != filepath.Base(id) || id[0] == '.' {
 		return fmt.Errorf("cannot remove control groups: %q is no machine", id)
 	}
-	if c.none() {
+	if c.None() {
 		return nil
 	}
-	dirs := []string{c.v2dir(id)}
-	for _, mount := range c.v1 {
-		dirs = append(dirs, filepath.Join(mount, c.folder, id))
+	dirs := []string{c.V2Dir(id)}
+	for _, mount := range c.V1 {
+		dirs = append(dirs, filepath.Join(mount, c.Folder, id))
 	}
 	errs := make(chan error, len(dirs))
 	for _, dir := range dirs {
@@ -292,14 +304,14 @@ func (c *cgroups) remove(id string) error {
 	return err
 }
 
-// removeAll takes our folder away from every hierarchy once it is empty.
-func (c *cgroups) removeAll() error {
-	if c.none() {
+// RemoveAll takes our folder away from every hierarchy once it is empty.
+func (c *Groups) RemoveAll() error {
+	if c.None() {
 		return nil
 	}
-	err := removeTree(c.v2dir(), time.Second)
-	for _, mount := range c.v1 {
-		err = errors.Join(err, removeTree(filepath.Join(mount, c.folder), time.Second))
+	err := removeTree(c.V2Dir(), time.Second)
+	for _, mount := range c.V1 {
+		err = errors.Join(err, removeTree(filepath.Join(mount, c.Folder), time.Second))
 	}
 	return err
 }
@@ -329,7 +341,8 @@ func removeTree(dir string, patience time.Duration) error {
 	}
 }
 
-func writeControl(dir, file, value string) error {
+// WriteControl sets one value of a group.
+func WriteControl(dir, file, value string) error {
 	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
 	if err != nil {
 		return fmt.Errorf("cannot set a limit: %w", err)

@@ -144,7 +144,7 @@ func contextRelations(r state.Reader, p picture, net agentapi.NetworkInfo) []age
 		}
 		for mem := range members(r, p.scope, rel.ID) {
 			switch {
-			case !sees(r, p, rel, remote.Application, mem.Unit):
+			case !sees(r, p.scope, p.unit, rel, remote.Application, mem.Unit):
 			case mem.Departed:
 				cr.Departed[string(mem.Unit)] = mem.Settings
 			default:

@@ -28,40 +28,81 @@ import (
 
 // Unit computes a unit's Want.
 func Unit(r state.Reader, m names.Model, name names.Unit) (agentapi.Want, error) {
-	p, err := look(r, m, name)
+	s := model.ScopeOf(m)
+	u, err := unit.Get(r, s, name)
 	if err != nil {
+		if _, gone := model.Get(r, m); gone != nil {
+			err = gone
+		}
 		return agentapi.Want{}, err
 	}
-	cfg, err := model.Settings(r, m)
+	key := commonKey{m, u.Application}
+	all := state.Derive(r, key, func() *common { return commonOf(r, key) })
+	if all.err != nil {
+		return agentapi.Want{}, all.err
+	}
+	w := all.want
+	w.Life, w.Unit, w.MachineID, w.PrincipalUnit = string(u.Life), string(name), string(u.Machine), string(u.Principal)
+	w.HasSubordinates = hasSubordinates(r, s, all.relations, name)
+	w.AddressHash = hash([]any{machine.Address(r, s, u.Machine), all.bindings})
+	w.Leader, w.Resolved = all.leader == string(name), u.Resolved
+	w.Relations, w.Tasks = relations(r, s, u, all.relations), tasks(r, s, string(name))
+	return w, nil
+}
+
+type commonKey struct {
+	model names.Model
+	app   names.Application
+}
+
+// common is what the Wants of an application's units have alike.
+type common struct {
+	want      agentapi.Want
+	bindings  map[string]string
+	leader    string
+	relations []relation.Row
+	err       error
+}
+
+func commonOf(r state.Reader, k commonKey) *common {
+	s := model.ScopeOf(k.model)
+	row, err := model.Get(r, k.model)
 	if err != nil {
-		return agentapi.Want{}, err
+		return &common{err: err}
+	}
+	app, err := application.Get(r, s, k.app)
+	if err != nil {
+		return &common{err: err}
+	}
+	ch, err := charmstore.Get(r, s, app.CharmURL)
+	if err != nil {
+		return &common{err: err}
+	}
+	cfg, err := model.Settings(r, k.model)
+	if err != nil {
+		return &common{err: err}
 	}
 	ctl, err := controller.Get(r)
 	if err != nil {
-		return agentapi.Want{}, err
+		return &common{err: err}
 	}
-	rels := relation.Of(r, p.scope, p.app.Name)
-	w := agentapi.Want{
-		Life: string(p.unit.Life), Unit: string(name), Application: string(p.app.Name),
-		ModelUUID: string(m), ModelName: p.model.Name, MachineID: string(p.unit.Machine),
-		PrincipalUnit:   string(p.unit.Principal),
-		HasSubordinates: hasSubordinates(r, p.scope, rels, name),
-		CharmURL:        p.app.CharmURL, CharmSHA256: p.charm.SHA256, CharmModified: p.app.CharmModified,
-		CharmUser: p.charm.Charm.Meta.CharmUser, ForceUpgrade: p.app.ForceUnits,
-		ConfigHash:  hash(application.Effective(p.charm.Charm.Config, p.app.Config)),
-		TrustHash:   hash(p.app.Trust),
-		AddressHash: hash([]any{machine.Address(r, p.scope, p.unit.Machine), p.app.Bindings}),
-		Leader:      lease.Holder(r, p.scope, string(p.app.Name)) == string(name),
-		Resolved:    p.unit.Resolved, RetryHooks: cfg.Bool("automatically-retry-hooks"),
-		UpdateStatusInterval: cfg.Duration("update-status-hook-interval"),
-		HookTimeout:          cfg.Duration("hook-timeout"), HookMemory: cfg.Bytes("hook-memory"),
-		HookPids: cfg.Int("hook-pids"), LoggingConfig: cfg.String("logging-config"),
-		APIAddresses: ctl.AgentAddresses, Relations: relations(r, p, rels), Tasks: tasks(r, p.scope, string(name)),
+	c := &common{
+		bindings: app.Bindings, leader: lease.Holder(r, s, string(app.Name)), relations: relation.Of(r, s, app.Name),
+		want: agentapi.Want{
+			Application: string(app.Name), ModelUUID: string(k.model), ModelName: row.Name,
+			CharmURL: app.CharmURL, CharmSHA256: ch.SHA256, CharmModified: app.CharmModified,
+			CharmUser: ch.Charm.Meta.CharmUser, ForceUpgrade: app.ForceUnits,
+			ConfigHash: hash(application.Effective(ch.Charm.Config, app.Config)), TrustHash: hash(app.Trust),
+			RetryHooks:           cfg.Bool("automatically-retry-hooks"),
+			UpdateStatusInterval: cfg.Duration("update-status-hook-interval"),
+			HookTimeout:          cfg.Duration("hook-timeout"), HookMemory: cfg.Bytes("hook-memory"),
+			HookPids: cfg.Int("hook-pids"), LoggingConfig: cfg.String("logging-config"), APIAddresses: ctl.AgentAddresses,
+		},
 	}
-	if l, err := application.Leaders.Get(r, p.scope, string(p.app.Name)); err == nil {
-		w.LeaderSettings = l.Version
+	if l, err := application.Leaders.Get(r, s, string(app.Name)); err == nil {
+		c.want.LeaderSettings = l.Version
 	}
-	return w, nil
+	return c
 }
 
 // picture is a unit with the rows it hangs on.
@@ -113,20 +154,20 @@ func hasSubordinates(r state.Reader, s state.Scope, rels []relation.Row, name na
 	return false
 }
 
-func relations(r state.Reader, p picture, rels []relation.Row) []agentapi.WantRelation {
+func relations(r state.Reader, s state.Scope, u unit.Row, rels []relation.Row) []agentapi.WantRelation {
 	out := []agentapi.WantRelation{}
 	for _, rel := range rels {
-		local, remote, _ := rel.Sides(p.app.Name)
-		me, known := relation.MemberOf(r, p.scope, rel.ID, p.unit.Name)
+		local, remote, _ := rel.Sides(u.Application)
+		me, known := relation.MemberOf(r, s, rel.ID, u.Name)
 		w := agentapi.WantRelation{
 			ID: rel.ID, Key: string(rel.Key), Endpoint: local.Name, Interface: local.Interface,
 			Role: local.Role, Scope: rel.Scope, Life: string(rel.Life), Suspended: rel.Suspended,
 			Implicit: local.Implicit, InScope: known && !me.Departed, RemoteApp: string(remote.Application),
-			RemoteAppVersion: relation.BagOf(r, p.scope, rel.ID, remote.Application).Version,
+			RemoteAppVersion: relation.BagOf(r, s, rel.ID, remote.Application).Version,
 			Members:          map[string]int64{},
 		}
-		for _, mem := range relation.InScope(r, p.scope, rel.ID) {
-			if sees(r, p, rel, remote.Application, mem.Unit) {
+		for _, mem := range relation.InScope(r, s, rel.ID) {
+			if sees(r, s, u, rel, remote.Application, mem.Unit) {
 				w.Members[string(mem.Unit)] = mem.Version
 			}
 		}
@@ -138,18 +179,18 @@ func relations(r state.Reader, p picture, rels []relation.Row) []agentapi.WantRe
 // sees tells whether a unit may see another member: any unit of the other
 // side, any sibling in a peer relation, and in a container-scoped relation
 // only the counterpart on its own principal.
-func sees(r state.Reader, p picture, rel relation.Row, remote names.Application, other names.Unit) bool {
-	if other == p.unit.Name || other.Application() != remote {
+func sees(r state.Reader, s state.Scope, me unit.Row, rel relation.Row, remote names.Application, other names.Unit) bool {
+	if other == me.Name || other.Application() != remote {
 		return false
 	}
 	if rel.Scope != "container" {
 		return true
 	}
-	if p.unit.Principal != "" {
-		return other == p.unit.Principal
+	if me.Principal != "" {
+		return other == me.Principal
 	}
-	u, err := unit.Get(r, p.scope, other)
-	return err == nil && u.Principal == p.unit.Name
+	u, err := unit.Get(r, s, other)
+	return err == nil && u.Principal == me.Name
 }
 
 func tasks(r state.Reader, s state.Scope, receiver string) []agentapi.Task {

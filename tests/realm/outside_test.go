@@ -438,6 +438,7 @@ func testModes(t *testing.T) {
 		"/var/lib/scarab/bin/scarab-hooktool":   0o755,
 		"/var/log/scarab":                       0o711, // the controller's user writes one file in it
 		"/run/scarab":                           0o711, // the controller's user goes through to its socket
+		"/run/scarab/machines":                  0o711, // the machines' own roots go through to their files
 	}
 	for _, root := range []string{"/var/lib/scarab", "/run/scarab", "/var/log/scarab", "/var/cache/scarab", host.data} {
 		seen := 0
@@ -487,22 +488,21 @@ func isMachineRoot(dir string) bool {
 // testModesInside does it in a machine: what the agent keeps is root's alone.
 // The declared rest is what charms and their workloads must read.
 func testModesInside(t *testing.T, machine string) {
-	r := host.inside(t, machine, `find /var/lib/scarab /run/scarab-agent /var/log/scarab -perm /077 ! -type l -printf '%M %u %p\n'; echo end;
-		find /var/lib/scarab -name '*.conf' -o -name '*.sock' -o -name '*key*' | head -50; echo end;
+	r := host.inside(t, machine, `find /var/lib/scarab /run/scarab-agent /var/log/scarab -perm /077 ! -type l -printf '%M %u %p\n'; echo =====;
+		find /var/lib/scarab -name '*.conf' -o -name '*.sock' -o -name '*key*' | head -50; echo =====;
 		for f in $(find /var/lib/scarab /run/scarab-agent -type f \( -name '*.conf' -o -name '*.yaml' -o -name '*.json' -o -name '*.key' -o -name '*.pem' \) -not -path '*/charm/*' | head -20); do
 			setpriv --reuid nobody --regid nogroup --clear-groups head -c1 $f >/dev/null 2>&1 && echo readable $f; done; cat /proc/net/unix | grep '@' | grep -i 'scarab\|juju'; true`)
 	if r.code != 0 {
 		t.Fatal(r)
 	}
-	t.Log(r.out)
-	loose, rest, _ := strings.Cut(r.out, "end\n")
+	loose, rest, _ := strings.Cut(r.out, "=====\n")
 	for line := range strings.Lines(loose) {
 		f := strings.Fields(line)
 		if len(f) == 3 && !declaredInside(f[0], f[2]) {
 			t.Errorf("in a machine: %s", strings.TrimSpace(line))
 		}
 	}
-	_, rest, _ = strings.Cut(rest, "end\n")
+	_, rest, _ = strings.Cut(rest, "=====\n")
 	if strings.TrimSpace(rest) != "" {
 		t.Errorf("in a machine:\n%s", rest)
 	}
@@ -512,11 +512,13 @@ func testModesInside(t *testing.T, machine string) {
 // machine: ways through, the charm's own code and the tools.
 func declaredInside(mode, name string) bool {
 	if strings.Contains(name, "/charm/") || strings.HasSuffix(name, "/charm") {
-		return !strings.Contains(mode[7:], "w")
+		return !strings.Contains(mode[4:], "w")
 	}
 	switch {
-	case mode == "drwx--x--x":
+	case mode == "drwx--x--x", name == "/var/lib/scarab" && mode == "drwxr-xr-x":
 		return true
+	case strings.HasPrefix(name, "/var/log/scarab"): // group root, as logs are
+		return mode == "drwxr-x---" || mode == "-rw-r-----"
 	case strings.HasPrefix(name, "/var/lib/scarab/tools"), strings.HasPrefix(name, "/var/lib/scarab/bin"):
 		return mode == "drwxr-xr-x" || mode == "-rwxr-xr-x"
 	}

@@ -50,7 +50,7 @@ func testDown(t *testing.T, before picture) {
 	if err != nil {
 		t.Fatalf("cannot take the quickstart down: %v\n%s", err, out)
 	}
-	t.Logf("taking the quickstart down took %s", time.Since(began).Round(100*time.Millisecond))
+	t.Logf("taking the quickstart down took %s:\n%s", time.Since(began).Round(100*time.Millisecond), out)
 	compare(t, before, take(t))
 	if r := host.run("controllers", "--format", "json"); strings.Contains(r.out, "quickstart") {
 		t.Errorf("the client still knows the controller:\n%s", r)

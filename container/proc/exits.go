@@ -1,4 +1,4 @@
-package container
+package proc
 
 import (
 	"fmt"
@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// exitWatch tells when processes end, with one thread for all of them.
-type exitWatch struct {
+// ExitWatch tells when processes end, with one thread for all of them.
+type ExitWatch struct {
 	epoll, wake int
 	told        func(id string)
 	done        chan struct{}
@@ -19,7 +19,8 @@ type exitWatch struct {
 	work sync.WaitGroup
 }
 
-func newExitWatch(told func(string)) (*exitWatch, error) {
+// NewExitWatch begins to watch; told is called with the id of each end.
+func NewExitWatch(told func(string)) (*ExitWatch, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch processes: %w", err)
@@ -29,7 +30,7 @@ func newExitWatch(told func(string)) (*exitWatch, error) {
 		_ = unix.Close(epoll)
 		return nil, fmt.Errorf("cannot watch processes: %w", err)
 	}
-	w := &exitWatch{epoll: epoll, wake: wake, told: told, done: make(chan struct{}), fds: map[string]int{}, ids: map[int32]string{}}
+	w := &ExitWatch{epoll: epoll, wake: wake, told: told, done: make(chan struct{}), fds: map[string]int{}, ids: map[int32]string{}}
 	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wake)}); err != nil {
 		return nil, fmt.Errorf("cannot watch processes: %w", err)
 	}
@@ -37,9 +38,9 @@ func newExitWatch(told func(string)) (*exitWatch, error) {
 	return w, nil
 }
 
-// add watches a pidfd, which the watch owns from now on.
-func (w *exitWatch) add(id string, pidfd int) error {
-	w.forget(id)
+// Add watches a pidfd, which the watch owns from now on.
+func (w *ExitWatch) Add(id string, pidfd int) error {
+	w.Forget(id)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, pidfd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(pidfd)})
@@ -51,8 +52,8 @@ func (w *exitWatch) add(id string, pidfd int) error {
 	return nil
 }
 
-// forget ends a watch; the end of the process will not be told.
-func (w *exitWatch) forget(id string) {
+// Forget ends a watch; the end of the process will not be told.
+func (w *ExitWatch) Forget(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if fd, ok := w.fds[id]; ok {
@@ -60,14 +61,14 @@ func (w *exitWatch) forget(id string) {
 	}
 }
 
-func (w *exitWatch) drop(id string, fd int) {
+func (w *ExitWatch) drop(id string, fd int) {
 	_ = unix.EpollCtl(w.epoll, unix.EPOLL_CTL_DEL, fd, nil)
 	_ = unix.Close(fd)
 	delete(w.fds, id)
 	delete(w.ids, int32(fd))
 }
 
-func (w *exitWatch) run() {
+func (w *ExitWatch) run() {
 	defer close(w.done)
 	events := make([]unix.EpollEvent, 64)
 	for {
@@ -87,19 +88,20 @@ func (w *exitWatch) run() {
 	}
 }
 
-func (w *exitWatch) ended(fd int32) {
+func (w *ExitWatch) ended(fd int32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	id, ok := w.ids[fd]
 	if !ok {
 		return
 	}
-	bury(int(fd))
+	Bury(int(fd))
 	w.drop(id, int(fd))
 	w.work.Go(func() { w.told(id) })
 }
 
-func (w *exitWatch) close() {
+// Close ends all watches.
+func (w *ExitWatch) Close() {
 	_, _ = unix.Write(w.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	<-w.done
 	w.work.Wait()

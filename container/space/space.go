@@ -1,4 +1,8 @@
-package container
+// Package space owns the user namespace in which an ordinary user is root, so that
+// machines can be made without rights on the host: its making, with the range of
+// ids that the host's administrator has set aside or with one id only, its
+// connection to the network, and its end. It makes no machines.
+package space
 
 import (
 	"bufio"
@@ -16,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/scarab-ops/scarab/container/proc"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -38,20 +43,29 @@ type Space struct {
 	record string
 }
 
-const spacePatience = 10 * time.Second
+const (
+	patience      = 10 * time.Second
+	idsPerMachine = 65536
+)
 
-// OpenSpace gives the space of a record, a new one if that one is gone.
-func OpenSpace(ctx context.Context, record string) (*Space, error) {
-	ctx, cancel := context.WithTimeout(ctx, spacePatience)
+// Hidden subcommands of the supervisor's binary: the two steps of the keeper.
+const (
+	HoldArg = "container-hold"
+	HeldArg = "container-held"
+)
+
+// Open gives the space of a record, a new one if that one is gone.
+func Open(ctx context.Context, record string) (*Space, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	s := &Space{record: record}
-	if err := readJSON(record, s); err == nil && runs(s.Pid, s.PidStart, s.BootID) {
-		if !runs(s.Slirp, s.SlirpStart, s.BootID) {
+	if err := proc.ReadJSON(record, s); err == nil && proc.Runs(s.Pid, s.PidStart, s.BootID) {
+		if !proc.Runs(s.Slirp, s.SlirpStart, s.BootID) {
 			return s, s.connect(ctx)
 		}
 		return s, nil
 	}
-	*s = Space{record: record, IDs: idsPerMachine, BootID: bootID()}
+	*s = Space{record: record, IDs: idsPerMachine, BootID: proc.BootID()}
 	maps, err := rangeOf()
 	if err == nil {
 		err = s.make(ctx, maps)
@@ -64,16 +78,6 @@ func OpenSpace(ctx context.Context, record string) (*Space, error) {
 		}
 	}
 	return s, s.connect(ctx)
-}
-
-// runs tells whether the process of a record still runs.
-func runs(pid int, start uint64, boot string) bool {
-	fd, err := openProcess(&Machine{Pid: pid, PidStart: start, BootID: boot})
-	if err != nil {
-		return false
-	}
-	_ = unix.Close(fd)
-	return true
 }
 
 // idMaps are the arguments of newuidmap and newgidmap after the process.
@@ -129,13 +133,13 @@ func readRange(file string, names []string) (int, error) {
 // make starts the process that keeps the namespaces. Without maps the user's
 // own id is the only one in them.
 func (s *Space) make(ctx context.Context, maps *idMaps) error {
-	conn, theirs, err := socketPair()
+	conn, theirs, err := proc.SocketPair()
 	if err != nil {
 		return err
 	}
 	defer conn.Close() // a keeper that was told nothing ends with this
 	defer theirs.Close()
-	cmd := exec.Command("/proc/self/exe", holdArg)
+	cmd := exec.Command("/proc/self/exe", HoldArg)
 	cmd.Env, cmd.Dir, cmd.ExtraFiles = []string{"GOMAXPROCS=1"}, "/", []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
 	if maps == nil {
@@ -147,7 +151,7 @@ func (s *Space) make(ctx context.Context, maps *idMaps) error {
 	}
 	go func() { _ = cmd.Wait() }() // it may end before we do
 	s.Pid = cmd.Process.Pid
-	if s.PidStart, err = startTime(s.Pid); err != nil {
+	if s.PidStart, err = proc.StartTime(s.Pid); err != nil {
 		return err
 	}
 	if maps != nil {
@@ -161,31 +165,31 @@ func (s *Space) make(ctx context.Context, maps *idMaps) error {
 	if _, err := conn.Write([]byte{1}); err != nil {
 		return fmt.Errorf("cannot make a user namespace: %w", err)
 	}
-	if err := awaitReady(ctx, conn); err != nil {
+	if err := proc.AwaitReady(ctx, conn); err != nil {
 		return err
 	}
-	return writeJSON(s.record, s)
+	return proc.WriteJSON(s.record, s)
 }
 
-// hold is the keeper's first step: it waits until its ids are mapped and starts
+// Hold is the keeper's first step: it waits until its ids are mapped and starts
 // again, now as root of its namespace.
-func hold() error {
+func Hold() error {
 	if n, err := os.NewFile(3, "supervisor").Read(make([]byte, 1)); n != 1 || err != nil {
 		return errors.New("cannot keep a user namespace: no ids were mapped")
 	}
-	return unix.Exec("/proc/self/exe", []string{"scarab-agent", heldArg}, os.Environ())
+	return unix.Exec("/proc/self/exe", []string{"scarab-agent", HeldArg}, os.Environ())
 }
 
-// held is the second: it prepares the namespaces and then only waits.
-func held() error {
+// Held is the second: it prepares the namespaces and then only waits.
+func Held() error {
 	conn := os.NewFile(3, "supervisor")
-	if err := prepareSpace(); err != nil {
+	if err := prepare(); err != nil {
 		_, _ = conn.WriteString(err.Error())
 		return err
 	}
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM)
-	if _, err := conn.WriteString(readyWord); err != nil {
+	if _, err := conn.WriteString(proc.ReadyWord); err != nil {
 		return err
 	}
 	_ = conn.Close()
@@ -194,7 +198,7 @@ func held() error {
 	return nil
 }
 
-func prepareSpace() error {
+func prepare() error {
 	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("cannot have private mounts: %w", err)
 	}
@@ -234,7 +238,7 @@ func (s *Space) connect(ctx context.Context) error {
 	path, err := exec.LookPath("slirp4netns")
 	if err != nil {
 		s.Why = append(s.Why, alone+": install slirp4netns")
-		return writeJSON(s.record, s)
+		return proc.WriteJSON(s.record, s)
 	}
 	ready, theirs, err := os.Pipe()
 	if err != nil {
@@ -264,13 +268,13 @@ func (s *Space) connect(ctx context.Context) error {
 		n, _ := log.ReadAt(said, 0)
 		s.Why = append(s.Why, alone+": slirp4netns does not work here: "+
 			strings.Join(strings.Fields(strings.ToValidUTF8(string(said[:n]), "?")), " "))
-		return writeJSON(s.record, s)
+		return proc.WriteJSON(s.record, s)
 	}
 	s.Slirp = cmd.Process.Pid
-	if s.SlirpStart, err = startTime(s.Slirp); err != nil {
+	if s.SlirpStart, err = proc.StartTime(s.Slirp); err != nil {
 		return err
 	}
-	return writeJSON(s.record, s)
+	return proc.WriteJSON(s.record, s)
 }
 
 // Command makes a command that runs inside the space as its root, on the
@@ -286,13 +290,13 @@ func (s *Space) Command(argv ...string) (*exec.Cmd, error) {
 
 // End lets the space go, with all that is left in it.
 func (s *Space) End() error {
-	for _, p := range []Machine{{Pid: s.Slirp, PidStart: s.SlirpStart, BootID: s.BootID}, {Pid: s.Pid, PidStart: s.PidStart, BootID: s.BootID}} {
-		fd, err := openProcess(&p)
+	for pid, start := range map[int]uint64{s.Slirp: s.SlirpStart, s.Pid: s.PidStart} {
+		fd, err := proc.Open(pid, start, s.BootID)
 		if err != nil {
 			continue // it is gone
 		}
 		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
-		awaitExit(fd, spacePatience)
+		proc.AwaitExit(fd, patience)
 		_ = unix.Close(fd)
 	}
 	_ = os.Remove(s.record + ".slirp.log")

@@ -1,4 +1,4 @@
-package container
+package proc
 
 import (
 	"bytes"
@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killTree ends all processes of a process machine but its init, which gathers
+// KillTree ends all processes of a process machine but its init, which gathers
 // those that lose their parents. It gives up when new ones appear for too long:
 // the init's end then leaves them to the supervisor.
-func killTree(init, uid int) {
+func KillTree(init, uid int) {
 	for range 400 {
-		left := family(init, uid)
+		left := Family(init, uid)
 		if len(left) == 0 {
 			return
 		}
@@ -31,9 +31,9 @@ type process struct {
 	ended            bool
 }
 
-// family lists the living processes below one, and all of a user that is the
+// Family lists the living processes below one, and all of a user that is the
 // machine's alone; uid 0 means none.
-func family(root, uid int) []int {
+func Family(root, uid int) []int {
 	all := processes()
 	children := map[int][]process{}
 	seen := map[int]bool{root: true}

@@ -1,21 +1,27 @@
-package container
+package proc
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// maxDescriptors bounds what comes with one message.
+const maxDescriptors = 260
+
 // The supervisor and the first process of a machine talk over a socket pair:
 // one message with descriptors to the machine, one word back.
 
-// send writes one message; the descriptors go with its first byte.
-func send(conn *net.UnixConn, data []byte, fds []int) error {
+// Send writes one message; the descriptors go with its first byte.
+func Send(conn *net.UnixConn, data []byte, fds []int) error {
 	head := binary.BigEndian.AppendUint32(nil, uint32(len(data)))
 	if _, _, err := conn.WriteMsgUnix(head, unix.UnixRights(fds...), nil); err != nil {
 		return fmt.Errorf("cannot tell the machine what to be: %w", err)
@@ -26,9 +32,9 @@ func send(conn *net.UnixConn, data []byte, fds []int) error {
 	return nil
 }
 
-// receive reads one message of at most limit bytes.
-func receive(f *os.File, limit int) ([]byte, []int, error) {
-	head, oob := make([]byte, 4), make([]byte, unix.CmsgSpace(4*(maxFiles+2)))
+// Receive reads one message of at most limit bytes.
+func Receive(f *os.File, limit int) ([]byte, []int, error) {
+	head, oob := make([]byte, 4), make([]byte, unix.CmsgSpace(4*maxDescriptors))
 	n, oobn, _, _, err := unix.Recvmsg(int(f.Fd()), head, oob, unix.MSG_CMSG_CLOEXEC)
 	if err != nil || n != 4 {
 		return nil, nil, fmt.Errorf("cannot learn what to be: %w", errors.Join(err, io.ErrUnexpectedEOF))
@@ -56,8 +62,8 @@ func receive(f *os.File, limit int) ([]byte, []int, error) {
 	return data, fds, nil
 }
 
-// socketPair gives both ends: ours to use, the other to hand to a child.
-func socketPair() (*net.UnixConn, *os.File, error) {
+// SocketPair gives both ends: ours to use, the other to hand to a child.
+func SocketPair() (*net.UnixConn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot make a socket pair: %w", err)
@@ -71,4 +77,22 @@ func socketPair() (*net.UnixConn, *os.File, error) {
 		return nil, nil, fmt.Errorf("cannot make a socket pair: %w", err)
 	}
 	return conn.(*net.UnixConn), theirs, nil
+}
+
+// AwaitReady reads the word of the first process: it says ready as the last
+// thing before it becomes the machine's init, or what went wrong.
+func AwaitReady(ctx context.Context, conn *net.UnixConn) error {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	buf := make([]byte, 1024)
+	n, err := conn.Read(buf)
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("cannot wait for the machine: %w", ctx.Err())
+	case err != nil:
+		return fmt.Errorf("cannot start the machine: its first process ended early: %w", err)
+	case string(buf[:n]) != ReadyWord:
+		return errors.New(strings.ToValidUTF8(string(buf[:n]), "?"))
+	}
+	return nil
 }
