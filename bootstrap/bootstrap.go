@@ -1,6 +1,8 @@
 // Package bootstrap owns the making and the taking down of a controller on the
 // local cloud: the host's supervisor, the base image, the controller's first
 // record. It keeps no record of its own; the client's files are the caller's.
+// An ordinary user gets a local cloud of his own below his home, and a warning
+// that says how weak its machines are and why.
 //
 // It refuses to touch a host that runs another controller, and it undoes what
 // it began if it cannot finish, whatever the reason.

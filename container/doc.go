@@ -9,6 +9,12 @@
 // starts after a crash adopts the running, restarts the stopped and removes the
 // half-made.
 //
+// Without the rights for that it stands one rung lower, if its Config says so:
+// rootless machines are made inside a user namespace (package space), without
+// control groups and systemd; process machines are folders and confined
+// processes on the host's own programs and network (package confine). Each
+// machine's record tells its isolation; limits that nothing holds are dropped.
+//
 // It refuses to touch what is not its own: a bridge without our mark, a
 // control group outside of our folder, a process whose start time is not the
 // recorded one. It does not know controllers, models or charms.

@@ -8,6 +8,10 @@
 // with a machine only those files of the host that a folder list allows and
 // everybody may read. Two supervisors cannot run at once. Machines outlive
 // the supervisor; only an explicit order of root removes everything.
+//
+// Where it runs as an ordinary user, that user stands in the place of root, and
+// the controller has no other: it may then order what root may. What a process
+// machine runs has the same user too and is turned away by its filters.
 package hostd
 
 import (
@@ -20,6 +24,7 @@ import (
 	"path/filepath"
 
 	"github.com/scarab-ops/scarab/container"
+	"github.com/scarab-ops/scarab/container/space"
 	"github.com/scarab-ops/scarab/hostd/hostapi"
 	"github.com/scarab-ops/scarab/image"
 )
@@ -51,7 +56,8 @@ type Config struct {
 	Machines *container.Config `json:"-"`
 	Log      *slog.Logger      `json:"-"`
 
-	inner bool // this half runs in a user namespace
+	inner    bool // this half runs in a user namespace
+	hasGuest bool // in which the controller's user has an id
 }
 
 // ControllerConfig says how to run the controller.
@@ -114,6 +120,8 @@ func (c *Config) fill() {
 	}
 	switch {
 	case c.Controller == nil:
+	case c.hasGuest:
+		c.Controller.UID, c.Controller.GID = space.GuestID, space.GuestID
 	case os.Geteuid() != 0 || c.inner: // there is no other user to be had
 		c.Controller.UID, c.Controller.GID = os.Geteuid(), os.Getegid()
 	case c.Controller.UID == 0:

@@ -134,15 +134,27 @@ func Uninstall(ctx context.Context, inst Installation, report func(string)) erro
 			return fmt.Errorf("cannot remove the unit: %w", err)
 		}
 	}
-	for answers(ctx, cfg.Socket) { // until it is gone
-		if err := pause(ctx); err != nil {
-			return err
-		}
+	if err := awaitEnd(ctx, cfg.Socket); err != nil {
+		return err
 	}
 	if err := os.Remove(inst.File); err != nil {
 		return fmt.Errorf("cannot remove the configuration: %w", err)
 	}
 	return nil
+}
+
+// awaitEnd waits until a supervisor is gone. It takes its socket away as one of
+// the last things; one that was killed meanwhile leaves it.
+func awaitEnd(ctx context.Context, socket string) error {
+	for end := time.Now().Add(5 * time.Second); ; {
+		_, err := os.Lstat(socket)
+		if errors.Is(err, os.ErrNotExist) || time.Now().After(end) && !answers(ctx, socket) {
+			return nil
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 func answers(ctx context.Context, socket string) bool {

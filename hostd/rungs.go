@@ -74,6 +74,14 @@ func runProcesses(ctx context.Context, cfg Config, r rung) error {
 // has the other half on descriptor 3.
 const InsideArg = "--inside"
 
+// guest is the controller's user, if it has one of its own.
+func (c *Config) guest() int {
+	if c.Controller == nil || c.Controller.UID == 0 {
+		return DefaultUID
+	}
+	return c.Controller.UID
+}
+
 func spaceFile(cfg *Config) string { return filepath.Join(cfg.Machines.Dir, "space.json") }
 
 // runRootless is the outer half.
@@ -86,7 +94,7 @@ func runRootless(ctx context.Context, cfg Config, r rung) error {
 	if len(cfg.Program) == 0 {
 		return errors.New("cannot run rootless machines: the configuration does not say how the supervisor is started")
 	}
-	sp, err := space.Open(ctx, spaceFile(&cfg))
+	sp, err := space.Open(ctx, space.Config{Record: spaceFile(&cfg), First: cfg.Machines.IDBase, Guest: cfg.guest()})
 	if err != nil {
 		return err
 	}
@@ -154,6 +162,7 @@ type inside struct {
 	Kind     container.Isolation `json:"kind,omitempty"`
 	Why      []string            `json:"why,omitempty"`
 	IDs      int                 `json:"ids,omitempty"`
+	Guest    bool                `json:"guest,omitempty"` // the controller has a user of its own
 	Pid      int                 `json:"pid"`
 	Restarts int                 `json:"restarts"`
 	Stopped  bool                `json:"stopped,omitempty"`
@@ -208,7 +217,7 @@ func endOf(cmd *exec.Cmd) error {
 
 // inform tells the inner half how the controller is.
 func (o *outer) inform(ctx context.Context, conn *net.UnixConn) {
-	last := inside{Kind: o.rung.kind, Why: o.rung.why, IDs: o.space.IDs}
+	last := inside{Kind: o.rung.kind, Why: o.rung.why, IDs: o.space.IDs, Guest: os.Geteuid() == 0}
 	_ = say(conn, last)
 	last = inside{}
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -270,10 +279,7 @@ func RunInside(ctx context.Context, cfg Config) error {
 	if _, err := hear(conn, &first); err != nil || first.Kind != container.IsolationRootless {
 		return errors.New("cannot run inside a user namespace: the supervisor's other half said nothing")
 	}
-	if cfg.Controller != nil {
-		cfg.Controller.UID, cfg.Controller.GID = os.Getuid(), os.Getgid()
-	}
-	cfg.inner = true
+	cfg.inner, cfg.hasGuest = true, first.Guest
 	cfg.fill()
 	m := *cfg.Machines
 	m.Isolation, m.IDs, m.IDBase = container.IsolationRootless, first.IDs, 1

@@ -111,6 +111,23 @@ func (t Table[V]) Under(r Reader, s Scope, idPrefix string) iter.Seq2[V, error] 
 	}
 }
 
+// Each calls f with every row that can be decoded, in id order. Those of a View
+// are not copied: do not change them.
+func (t Table[V]) Each(r Reader, s Scope, f func(*V)) {
+	one := func(e *entry) bool {
+		if row, err := shared[V](e); err == nil {
+			f(row)
+		}
+		return true
+	}
+	if v, ok := r.(*View); ok {
+		v.within(rowKey(s, t.Kind, ""), one)
+		return
+	}
+	r.get(fenceKey(s, t.Kind))
+	r.scan(rowKey(s, t.Kind, ""))(one)
+}
+
 // Put inserts or replaces a row.
 func (t Table[V]) Put(tx *Tx, s Scope, v V) error {
 	id := t.ID(v)
@@ -165,24 +182,39 @@ func (t Table[V]) of(c Change, e *entry) (V, error) {
 }
 
 func decode[V any](e *entry) (V, error) {
+	v, err := shared[V](e)
+	if err != nil {
+		var zero V
+		return zero, err
+	}
+	return *v, nil
+}
+
+// shared returns a row; one of a View is decoded once for all its readers.
+func shared[V any](e *entry) (*V, error) {
 	if !e.private {
 		if m := e.memo.Load(); m != nil {
-			if v, ok := (*m).(V); ok {
+			if v, ok := (*m).(*V); ok {
 				return v, nil
 			}
 		}
 	}
-	var v V
-	if err := json.Unmarshal(e.val, &v); err != nil {
-		var zero V
+	b := new(box[V])
+	if err := json.Unmarshal(e.val, &b.row); err != nil {
 		s, kind, id := splitKey(e.key)
-		return zero, &RowError{s, kind, id, err}
+		return nil, &RowError{s, kind, id, err}
 	}
 	if !e.private {
-		m := any(v)
-		e.memo.Store(&m)
+		b.memo = &b.row
+		e.memo.Store(&b.memo)
 	}
-	return v, nil
+	return &b.row, nil
+}
+
+// box keeps a row beside what an entry leads to it by.
+type box[V any] struct {
+	memo any
+	row  V
 }
 
 // encode is json.Marshal without the escaping of <, > and &, which would

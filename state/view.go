@@ -17,7 +17,7 @@ type entry struct {
 	val     []byte
 	mod     int64
 	private bool                // belongs to one Tx read: decode anew each time
-	memo    atomic.Pointer[any] // the row decoded, once a reader has asked for it
+	memo    atomic.Pointer[any] // leads to the row decoded, once a reader has asked for it
 }
 
 type tree = btree.BTreeG[*entry]
@@ -66,6 +66,19 @@ func (v *View) scan(prefix string) iter.Seq[*entry] {
 			return strings.HasPrefix(e.key, prefix) && yield(e)
 		})
 	}
+}
+
+// within is scan for many rows, whose keys it need not look at: it finds out
+// first where the prefix ends.
+func (v *View) within(prefix string, f func(*entry) bool) {
+	last := len(prefix) - 1
+	end := prefix[:last] + string(rune(prefix[last]+1)) // a separator, so ASCII
+	var stop *entry
+	v.tree.AscendGreaterOrEqual(&entry{key: end}, func(e *entry) bool {
+		stop = e
+		return false
+	})
+	v.tree.AscendGreaterOrEqual(&entry{key: prefix}, func(e *entry) bool { return e != stop && f(e) })
 }
 
 // Scopes returns the scopes that hold rows, or did, in key order.

@@ -88,19 +88,32 @@ type Machine struct {
 	keysMu  sync.Mutex               // held while they are restored
 }
 
+// passage makes a folder that workloads go through to what they may read,
+// their charm's code, without seeing what else is there. A folder that was
+// there already, of an earlier version or made with the machine, is shut too.
+func passage(dir string) error {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o711)
+}
+
 // New reads the agent's file and prepares the machine for hooks.
 func New(cfg Config) (*Machine, error) {
 	m := &Machine{
 		cfg: cfg, running: map[string]bool{}, begun: map[string]bool{}, bootID: bootID(),
 		changed: make(chan struct{}, 1),
 	}
-	for dir, mode := range map[string]os.FileMode{cfg.LogDir: 0o750, cfg.RunDir: 0o711, m.agentsDir(): 0o755} {
+	tag := cfg.Machine.Tag().String()
+	for dir, mode := range map[string]os.FileMode{cfg.LogDir: 0o750, cfg.RunDir: 0o711} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return nil, fmt.Errorf("cannot start machine agent: %w", err)
 		}
 	}
-	tag := cfg.Machine.Tag().String()
-	var err error
+	err := errors.Join(passage(m.agentsDir()), passage(filepath.Join(m.agentsDir(), tag)))
+	if err != nil {
+		return nil, fmt.Errorf("cannot start machine agent: %w", err)
+	}
 	if m.logs, err = newLogs(filepath.Join(cfg.LogDir, tag+".log"), tag); err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func (m *Machine) unitGone(ctx context.Context, name names.Unit, dir string, rem
 // token.
 func (m *Machine) unitLink(ctx context.Context, name names.Unit, dir string) (*link, error) {
 	path := filepath.Join(dir, confName)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := passage(dir); err != nil {
 		return nil, err
 	}
 	log := func(level, format string, v ...any) {

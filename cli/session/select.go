@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"slices"
 	"sort"
 	"strings"
@@ -211,7 +212,7 @@ func (s *Session) dial(ctx context.Context, name string, entry store.Controller,
 		ModelUUID: model, User: account.User, Secret: account.Password,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("cannot connect to controller %q: %w", name, err)
+		return nil, unconnected(name, err)
 	}
 	s.conns = append(s.conns, conn)
 	if got := conn.Login().ControllerUUID; got != "" && got != entry.UUID {
@@ -273,4 +274,20 @@ func (s *Session) ChooseModel(text string) {
 		s.controllerFlag = ""
 	}
 	s.modelFlag = text
+}
+
+// unconnected says what to do about a connection that did not come about.
+func unconnected(name string, err error) error {
+	wrapped := fmt.Errorf("cannot connect to controller %q: %w", name, err)
+	var advised interface{ Advice() string }
+	var op *net.OpError
+	switch {
+	case errors.As(err, &advised):
+		return wrapped
+	case Code(err) == "unauthorized access":
+		return Advise(wrapped, "log in again: scarab login -c "+name+"; if that succeeds, ask an administrator for rights on this model")
+	case errors.As(err, &op):
+		return Advise(wrapped, "see whether its host runs and can be reached; if the controller is gone for good: scarab unregister "+name)
+	}
+	return wrapped
 }

@@ -40,7 +40,17 @@ type Space struct {
 	// Why says what the space lacks.
 	Why []string `json:"why"`
 
-	record string
+	record       string
+	first, guest int
+}
+
+// Config of a Space.
+type Config struct {
+	Record string // file to remember it by
+	// First is where the machines' ids begin on the host, and Guest another user
+	// of the host who is to have an id inside. They are for root only: others
+	// have what their administrator gave them.
+	First, Guest int
 }
 
 const (
@@ -55,17 +65,23 @@ const (
 )
 
 // Open gives the space of a record, a new one if that one is gone.
-func Open(ctx context.Context, record string) (*Space, error) {
+func Open(ctx context.Context, cfg Config) (*Space, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	s := &Space{record: record}
-	if err := proc.ReadJSON(record, s); err == nil && proc.Runs(s.Pid, s.PidStart, s.BootID) {
+	s := &Space{record: cfg.Record, first: cfg.First, guest: cfg.Guest}
+	if err := proc.ReadJSON(cfg.Record, s); err == nil && proc.Runs(s.Pid, s.PidStart, s.BootID) {
 		if !proc.Runs(s.Slirp, s.SlirpStart, s.BootID) {
 			return s, s.connect(ctx)
 		}
 		return s, nil
 	}
-	*s = Space{record: record, IDs: idsPerMachine, BootID: proc.BootID()}
+	*s = Space{record: cfg.Record, first: cfg.First, guest: cfg.Guest, IDs: idsPerMachine, BootID: proc.BootID()}
+	if os.Geteuid() == 0 {
+		if err := s.make(ctx, nil); err != nil {
+			return nil, err
+		}
+		return s, s.connect(ctx)
+	}
 	maps, err := rangeOf()
 	if err == nil {
 		err = s.make(ctx, maps)
@@ -130,8 +146,18 @@ func readRange(file string, names []string) (int, error) {
 	return 0, fmt.Errorf("%s has no range of %d ids for the user", file, idsPerMachine)
 }
 
+// GuestID is who another user of the host is inside, where root made the space:
+// an id behind the machines' range.
+const GuestID = 1 + idsPerMachine
+
+// rootMaps are the ids of a space that root makes, who needs nobody's leave: his
+// own, the machines' and the guest's.
+func rootMaps(first, guest int) []syscall.SysProcIDMap {
+	return []syscall.SysProcIDMap{{Size: 1}, {ContainerID: 1, HostID: first, Size: idsPerMachine}, {ContainerID: GuestID, HostID: guest, Size: 1}}
+}
+
 // make starts the process that keeps the namespaces. Without maps the user's
-// own id is the only one in them.
+// own id is the only one in them, save root's.
 func (s *Space) make(ctx context.Context, maps *idMaps) error {
 	conn, theirs, err := proc.SocketPair()
 	if err != nil {
@@ -142,7 +168,11 @@ func (s *Space) make(ctx context.Context, maps *idMaps) error {
 	cmd := exec.Command("/proc/self/exe", HoldArg)
 	cmd.Env, cmd.Dir, cmd.ExtraFiles = []string{"GOMAXPROCS=1"}, "/", []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
-	if maps == nil {
+	switch {
+	case os.Geteuid() == 0:
+		ids := rootMaps(s.first, s.guest)
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings, cmd.SysProcAttr.GidMappingsEnableSetgroups = ids, ids, true
+	case maps == nil:
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
 	}

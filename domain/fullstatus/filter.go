@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"github.com/scarab-ops/scarab/domain/application"
-	"github.com/scarab-ops/scarab/domain/machine"
-	"github.com/scarab-ops/scarab/domain/unit"
 	"github.com/scarab-ops/scarab/names"
 )
 
@@ -63,7 +61,7 @@ func (p *Picture) Match(patterns []string) (*Filter, error) {
 		}
 	}
 	p.matchMachines(f, patterns)
-	all := map[names.Unit]unit.Row{}
+	all := map[names.Unit]*Member{}
 	for _, us := range p.Units {
 		for _, u := range us {
 			all[u.Name] = u
@@ -85,8 +83,8 @@ func (p *Picture) Match(patterns []string) (*Filter, error) {
 
 // keep shows a unit with its machine, its application, its principal and its
 // subordinates.
-func (p *Picture) keep(f *Filter, u unit.Row, all map[names.Unit]unit.Row) {
-	show := func(u unit.Row) {
+func (p *Picture) keep(f *Filter, u *Member, all map[names.Unit]*Member) {
+	show := func(u *Member) {
 		f.units[u.Name], f.apps[u.Application] = true, true
 		if u.Machine != "" {
 			f.machines[u.Machine] = true
@@ -112,12 +110,12 @@ func (p *Picture) matchMachines(f *Filter, patterns []string) {
 	}
 }
 
-func (p *Picture) addresses(m machine.Row) []string {
+func (p *Picture) addresses(m *Host) []string {
 	var out []string
-	for _, a := range p.Seen[m.ID].Addresses {
+	for _, a := range m.Seen.Addresses {
 		out = append(out, a.Value)
 	}
-	return append(out, p.Instances[m.ID].Addresses...)
+	return append(out, m.Instance.Addresses...)
 }
 
 func addressMatches(pattern string, addrs []string) bool {
@@ -150,7 +148,7 @@ func (p *Picture) appMatches(a application.Row, patterns []string) bool {
 	return false
 }
 
-func (p *Picture) unitMatches(u unit.Row, patterns []string) bool {
+func (p *Picture) unitMatches(u *Member, patterns []string) bool {
 	agent, workload := p.Unit(u)
 	for _, t := range patterns {
 		leader := t == string(u.Application)+"/leader" && p.Leaders[u.Application] == u.Name
@@ -161,13 +159,13 @@ func (p *Picture) unitMatches(u unit.Row, patterns []string) bool {
 	return false
 }
 
-func (p *Picture) portMatches(u unit.Row, pattern string) bool {
+func (p *Picture) portMatches(u *Member, pattern string) bool {
 	number, proto, _ := strings.Cut(pattern, "/")
 	n, err := strconv.Atoi(number)
 	if err != nil {
 		return false
 	}
-	for _, r := range p.Ports[u.Name] {
+	for _, r := range u.Ports {
 		if n >= r.From && n <= r.To && (proto == "" || proto == r.Protocol) {
 			return true
 		}

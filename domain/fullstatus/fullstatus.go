@@ -9,6 +9,7 @@
 package fullstatus
 
 import (
+	"strings"
 	"time"
 
 	"github.com/scarab-ops/scarab/domain/application"
@@ -40,58 +41,66 @@ const Grace = 15 * time.Second
 // Its rows are shared with the View: do not change them.
 type Picture struct {
 	Model        model.Row
-	Machines     []machine.Row
-	Instances    map[names.Machine]machine.Instance
-	Seen         map[names.Machine]machine.Observed
+	Machines     []*Host
 	Applications []application.Row
 	Charms       map[string]charmstore.Row
-	Units        map[names.Application][]unit.Row
-	Subordinates map[names.Unit][]unit.Row // by principal
-	Ports        map[names.Unit][]agentapi.PortRange
+	Units        map[names.Application][]*Member
+	Subordinates map[names.Unit][]*Member // by principal
 	Relations    []relation.Row
 	ByApp        map[names.Application][]relation.Row
 	Leaders      map[names.Application]names.Unit
 
-	statuses map[string]status.Entry
+	reader   state.Reader
+	scope    state.Scope
+	hosts    map[names.Machine]*Host
 	presence Presence
 	now      time.Time
 }
+
+// A Host is a machine with what is known of it: none of its pointers is nil.
+type Host struct {
+	*machine.Row
+	Instance *machine.Instance
+	Seen     *machine.Observed
+	// Running is what the cloud reports.
+	Running *status.Entry
+	agent   *status.Entry
+}
+
+// A Member is a unit with what is known of it.
+type Member struct {
+	*unit.Row
+	Ports           []agentapi.PortRange
+	agent, workload *status.Entry
+}
+
+// What is known of those of whom nothing is; nobody writes to it.
+var (
+	noInstance machine.Instance
+	notSeen    machine.Observed
+	noStatus   status.Entry
+)
 
 // Load reads a model. Rows that cannot be decoded are left out.
 func Load(r state.Reader, m model.Row, p Presence, now time.Time) *Picture {
 	s := model.ScopeOf(m.UUID)
 	pic := &Picture{
-		Model: m, presence: p, now: now,
-		Charms: map[string]charmstore.Row{}, Units: map[names.Application][]unit.Row{},
-		Subordinates: map[names.Unit][]unit.Row{}, Ports: map[names.Unit][]agentapi.PortRange{},
-		ByApp: map[names.Application][]relation.Row{}, Leaders: map[names.Application]names.Unit{},
+		Model: m, reader: r, scope: s, presence: p, now: now,
+		Charms: map[string]charmstore.Row{}, Units: map[names.Application][]*Member{},
+		Subordinates: map[names.Unit][]*Member{},
+		ByApp:        map[names.Application][]relation.Row{}, Leaders: map[names.Application]names.Unit{},
 	}
-	units := 0
-	each(machine.Table, r, s, func(x machine.Row) { pic.Machines = append(pic.Machines, x) })
-	each(unit.Table, r, s, func(x unit.Row) {
-		units++
-		pic.Units[x.Application] = append(pic.Units[x.Application], x)
-		if x.Principal != "" {
-			pic.Subordinates[x.Principal] = append(pic.Subordinates[x.Principal], x)
-		}
-	})
-	// Two for each machine and unit, and some more: maps that need not grow.
-	pic.statuses = make(map[string]status.Entry, 2*(units+len(pic.Machines))+100)
-	pic.Instances = make(map[names.Machine]machine.Instance, len(pic.Machines))
-	pic.Seen = make(map[names.Machine]machine.Observed, len(pic.Machines))
-	each(status.Table, r, s, func(x status.Row) { pic.statuses[x.Entity] = x.Entry })
-	each(machine.Instances, r, s, func(x machine.Instance) { pic.Instances[x.Machine] = x })
-	each(machine.Seen, r, s, func(x machine.Observed) { pic.Seen[x.Machine] = x })
-	each(application.Table, r, s, func(x application.Row) { pic.Applications = append(pic.Applications, x) })
-	each(charmstore.Table, r, s, func(x charmstore.Row) { pic.Charms[x.URL] = x })
-	each(unit.PortsTable, r, s, func(x unit.Ports) { pic.Ports[x.Unit] = x.Ranges })
-	each(relation.Table, r, s, func(x relation.Row) {
-		pic.Relations = append(pic.Relations, x)
+	hosts, units := pic.loadMachines(), pic.loadUnits()
+	pic.loadStatuses(hosts, units)
+	application.Table.Each(r, s, func(x *application.Row) { pic.Applications = append(pic.Applications, *x) })
+	charmstore.Table.Each(r, s, func(x *charmstore.Row) { pic.Charms[x.URL] = *x })
+	relation.Table.Each(r, s, func(x *relation.Row) {
+		pic.Relations = append(pic.Relations, *x)
 		for _, e := range x.Endpoints {
-			pic.ByApp[e.Application] = append(pic.ByApp[e.Application], x)
+			pic.ByApp[e.Application] = append(pic.ByApp[e.Application], *x)
 		}
 	})
-	each(lease.Table, r, s, func(x lease.Row) {
+	lease.Table.Each(r, s, func(x *lease.Row) {
 		if x.Expiry.After(now) {
 			pic.Leaders[names.Application(x.Name)] = names.Unit(x.Holder)
 		}
@@ -99,26 +108,132 @@ func Load(r state.Reader, m model.Row, p Presence, now time.Time) *Picture {
 	return pic
 }
 
-func each[V any](t state.Table[V], r state.Reader, s state.Scope, f func(V)) {
-	for v, err := range t.All(r, s) {
-		if err == nil {
-			f(v)
+// finder finds rows by ids that come in the order of the rows: rows of all
+// tables come by id, so those of one entity meet without an index.
+type finder[V any] struct {
+	rows []V
+	id   func(*V) string
+	next int
+}
+
+// find returns the row, or nil.
+func (f *finder[V]) find(id string) *V {
+	for ; f.next < len(f.rows); f.next++ {
+		row := &f.rows[f.next]
+		switch at := f.id(row); {
+		case at == id:
+			return row
+		case at > id:
+			return nil
 		}
 	}
+	return nil
+}
+
+func findHosts(rows []Host) finder[Host] {
+	return finder[Host]{rows: rows, id: func(h *Host) string { return string(h.ID) }}
+}
+
+func findUnits(rows []Member) finder[Member] {
+	return finder[Member]{rows: rows, id: func(u *Member) string { return string(u.Name) }}
+}
+
+func (p *Picture) loadMachines() []Host {
+	var hosts []Host
+	machine.Table.Each(p.reader, p.scope, func(x *machine.Row) {
+		hosts = append(hosts, Host{x, &noInstance, &notSeen, &noStatus, &noStatus})
+	})
+	with, seen := findHosts(hosts), findHosts(hosts)
+	machine.Instances.Each(p.reader, p.scope, func(x *machine.Instance) {
+		if h := with.find(string(x.Machine)); h != nil {
+			h.Instance = x
+		}
+	})
+	machine.Seen.Each(p.reader, p.scope, func(x *machine.Observed) {
+		if h := seen.find(string(x.Machine)); h != nil {
+			h.Seen = x
+		}
+	})
+	p.Machines = make([]*Host, len(hosts))
+	p.hosts = make(map[names.Machine]*Host, len(hosts))
+	for i := range hosts {
+		p.Machines[i] = &hosts[i]
+		p.hosts[hosts[i].ID] = &hosts[i]
+	}
+	return hosts
+}
+
+func (p *Picture) loadUnits() []Member {
+	var units []Member
+	unit.Table.Each(p.reader, p.scope, func(x *unit.Row) {
+		units = append(units, Member{x, nil, &noStatus, &noStatus})
+	})
+	with := findUnits(units)
+	unit.PortsTable.Each(p.reader, p.scope, func(x *unit.Ports) {
+		if u := with.find(string(x.Unit)); u != nil {
+			u.Ports = x.Ranges
+		}
+	})
+	for i := range units {
+		u := &units[i]
+		p.Units[u.Application] = append(p.Units[u.Application], u)
+		if u.Principal != "" {
+			p.Subordinates[u.Principal] = append(p.Subordinates[u.Principal], u)
+		}
+	}
+	return units
+}
+
+func (p *Picture) loadStatuses(hosts []Host, units []Member) {
+	agents, workloads := findUnits(units), findUnits(units)
+	machines, instances := findHosts(hosts), findHosts(hosts)
+	status.Table.Each(p.reader, p.scope, func(x *status.Row) {
+		switch kind, id, _ := strings.Cut(x.Entity, "/"); kind {
+		case "agent":
+			if u := agents.find(id); u != nil {
+				u.agent = &x.Entry
+			}
+		case "workload":
+			if u := workloads.find(id); u != nil {
+				u.workload = &x.Entry
+			}
+		case "machine":
+			if h := machines.find(id); h != nil {
+				h.agent = &x.Entry
+			}
+		case "instance":
+			if h := instances.find(id); h != nil {
+				h.Running = &x.Entry
+			}
+		}
+	})
+}
+
+// Host returns a machine of the picture; one of nothing if it is not there.
+func (p *Picture) Host(m names.Machine) *Host {
+	if h := p.hosts[m]; h != nil {
+		return h
+	}
+	return &Host{&machine.Row{ID: m}, &noInstance, &notSeen, &noStatus, &noStatus}
 }
 
 // Status returns a stored status, without any rule applied.
-func (p *Picture) Status(entity string) status.Entry { return p.statuses[entity] }
+func (p *Picture) Status(entity string) status.Entry { return status.Get(p.reader, p.scope, entity) }
 
 // Unit returns what a unit's agent and workload show.
-func (p *Picture) Unit(u unit.Row) (agent, workload status.Entry) {
-	n := string(u.Name)
-	return Unit(u, p.Status(status.OfUnitAgent(n)), p.Status(status.OfWorkload(n)), Lost(p.presence, p.Model.UUID, u.Name.Tag(), p.now))
+func (p *Picture) Unit(u *Member) (agent, workload status.Entry) {
+	return Unit(u.Row, *u.agent, *u.workload, Lost(p.presence, p.Model.UUID, u.Name.Tag(), p.now))
+}
+
+// Member returns a unit's row with its statuses.
+func (p *Picture) Member(u unit.Row) *Member {
+	agent, workload := p.Status(status.OfUnitAgent(string(u.Name))), p.Status(status.OfWorkload(string(u.Name)))
+	return &Member{&u, unit.PortsOf(p.reader, p.scope, u.Name), &agent, &workload}
 }
 
 // Machine returns what a machine's agent shows.
-func (p *Picture) Machine(m machine.Row) status.Entry {
-	return Machine(m, p.Status(status.OfMachineAgent(string(m.ID))), Lost(p.presence, p.Model.UUID, m.ID.Tag(), p.now))
+func (p *Picture) Machine(m *Host) status.Entry {
+	return Machine(m.Row, *m.agent, Lost(p.presence, p.Model.UUID, m.ID.Tag(), p.now))
 }
 
 // Own returns the status that an application's leader has set, if any.
@@ -143,17 +258,25 @@ func (p *Picture) Application(a application.Row) status.Entry {
 
 // Address returns the address of a machine that others use.
 func (p *Picture) Address(m names.Machine) string {
+	if h := p.hosts[m]; h != nil {
+		return h.Address()
+	}
+	return ""
+}
+
+// Address returns the address that others use.
+func (h *Host) Address() string {
 	local := ""
-	for _, a := range p.Seen[m].Addresses {
-		switch {
+	for i := range h.Seen.Addresses {
+		switch a := &h.Seen.Addresses[i]; {
 		case a.Scope == "public":
 			return a.Value
 		case a.Scope == "local-cloud" && local == "":
 			local = a.Value
 		}
 	}
-	if local == "" && len(p.Instances[m].Addresses) > 0 {
-		return p.Instances[m].Addresses[0]
+	if local == "" && len(h.Instance.Addresses) > 0 {
+		return h.Instance.Addresses[0]
 	}
 	return local
 }

@@ -35,7 +35,7 @@ type Absence struct {
 }
 
 // Unit applies the rules of errors and of presence to what a unit reported.
-func Unit(u unit.Row, agent, workload status.Entry, away Absence) (status.Entry, status.Entry) {
+func Unit(u *unit.Row, agent, workload status.Entry, away Absence) (status.Entry, status.Entry) {
 	allocating := agent.Status == "allocating"
 	if agent.Status == "error" {
 		workload = agent
@@ -56,7 +56,7 @@ func Unit(u unit.Row, agent, workload status.Entry, away Absence) (status.Entry,
 }
 
 // Machine applies the rule of presence to what a machine's agent reported.
-func Machine(m machine.Row, agent status.Entry, away Absence) status.Entry {
+func Machine(m *machine.Row, agent status.Entry, away Absence) status.Entry {
 	if !away.Lost || agent.Status == "pending" || agent.Status == "stopped" || agent.Status == "error" || m.Life == life.Dead {
 		return agent
 	}

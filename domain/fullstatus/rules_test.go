@@ -60,7 +60,7 @@ func TestUnitRules(t *testing.T) {
 		{"not while installing", unit.Row{}, "executing", "maintenance", away, "executing", "maintenance"},
 		{"not when dead", unit.Row{CharmURL: "c", Life: "dead"}, "idle", "active", away, "idle", "active"},
 	} {
-		a, w := Unit(c.u, entry(c.agent), entry(c.workload), c.away)
+		a, w := Unit(&c.u, entry(c.agent), entry(c.workload), c.away)
 		if a.Status != c.wantA || w.Status != c.wantW {
 			t.Errorf("%s: got %s and %s, want %s and %s", c.name, a.Status, w.Status, c.wantA, c.wantW)
 		}
@@ -68,7 +68,7 @@ func TestUnitRules(t *testing.T) {
 			t.Errorf("%s: lost says %q since %s", c.name, a.Message, a.Since)
 		}
 	}
-	_, w := Unit(unit.Row{Name: "db/0", CharmURL: "c"}, entry("idle"), entry("active"), away)
+	_, w := Unit(&unit.Row{Name: "db/0", CharmURL: "c"}, entry("idle"), entry("active"), away)
 	if w.Message != "agent lost, see 'juju show-status-log db/0'" {
 		t.Errorf("workload of a lost unit says %q", w.Message)
 	}
@@ -77,11 +77,11 @@ func TestUnitRules(t *testing.T) {
 func TestMachineRules(t *testing.T) {
 	away := Absence{Lost: true}
 	for stored, want := range map[string]string{"started": "down", "pending": "pending", "stopped": "stopped", "error": "error"} {
-		if got := Machine(machine.Row{}, status.Entry{Status: stored}, away).Status; got != want {
+		if got := Machine(&machine.Row{}, status.Entry{Status: stored}, away).Status; got != want {
 			t.Errorf("%s: got %s, want %s", stored, got, want)
 		}
 	}
-	if got := Machine(machine.Row{}, status.Entry{Status: "started"}, Absence{}).Status; got != "started" {
+	if got := Machine(&machine.Row{}, status.Entry{Status: "started"}, Absence{}).Status; got != "started" {
 		t.Errorf("a machine that is there shows %s", got)
 	}
 }
@@ -128,20 +128,21 @@ func TestGlob(t *testing.T) {
 
 func picture() *Picture {
 	return &Picture{
-		Machines: []machine.Row{{ID: "0"}, {ID: "1"}},
-		Instances: map[names.Machine]machine.Instance{
-			"0": {Machine: "0", Addresses: []string{"10.0.0.1"}}, "1": {Machine: "1", Addresses: []string{"10.0.1.1"}},
+		Machines: []*machine.Row{{ID: "0"}, {ID: "1"}},
+		hosts: map[names.Machine]*host{
+			"0": {&machine.Instance{Machine: "0", Addresses: []string{"10.0.0.1"}}, &notSeen},
+			"1": {&machine.Instance{Machine: "1", Addresses: []string{"10.0.1.1"}}, &notSeen},
 		},
 		Applications: []application.Row{{Name: "db", Exposed: map[string]application.Exposure{"": {}}}, {Name: "log", Subordinate: true}, {Name: "web"}},
-		Units: map[names.Application][]unit.Row{
+		Units: map[names.Application][]*unit.Row{
 			"db":  {{Name: "db/0", Application: "db", Machine: "0"}},
 			"log": {{Name: "log/0", Application: "log", Machine: "0", Principal: "db/0"}},
 			"web": {{Name: "web/0", Application: "web", Machine: "1"}},
 		},
-		Subordinates: map[names.Unit][]unit.Row{"db/0": {{Name: "log/0", Application: "log", Machine: "0", Principal: "db/0"}}},
+		Subordinates: map[names.Unit][]*unit.Row{"db/0": {{Name: "log/0", Application: "log", Machine: "0", Principal: "db/0"}}},
 		Ports:        map[names.Unit][]agentapi.PortRange{"web/0": {{From: 8000, To: 8100, Protocol: "tcp"}}},
 		Leaders:      map[names.Application]names.Unit{"db": "db/0"},
-		statuses:     map[string]status.Entry{"workload/web/0": {Status: "blocked"}},
+		statuses:     map[string]map[string]*status.Entry{"workload": {"web/0": {Status: "blocked"}}},
 	}
 }
 
@@ -190,5 +191,18 @@ func TestMatch(t *testing.T) {
 	}
 	if _, err := picture().Match(make([]string, MaxPatterns+1)); err == nil {
 		t.Error("too many patterns were taken")
+	}
+}
+
+func TestFinderWithGaps(t *testing.T) {
+	rows := []*machine.Row{{ID: "1"}, {ID: "10"}, {ID: "2"}, {ID: "4"}}
+	f := finder[machine.Row]{rows: rows, id: func(m *machine.Row) string { return string(m.ID) }}
+	for _, c := range []struct {
+		id   string
+		want int
+	}{{"0", -1}, {"10", 1}, {"100", -1}, {"2", 2}, {"3", -1}, {"4", 3}, {"5", -1}} {
+		if got := f.find(c.id); got != c.want {
+			t.Errorf("%s is at %d, want %d", c.id, got, c.want)
+		}
 	}
 }

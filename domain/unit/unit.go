@@ -10,6 +10,7 @@ package unit
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/scarab-ops/scarab/domain/life"
@@ -209,9 +210,9 @@ func FormatRange(p agentapi.PortRange) string {
 	case p.Protocol == "icmp":
 		return "icmp"
 	case p.From == p.To:
-		return fmt.Sprintf("%d/%s", p.From, p.Protocol)
+		return strconv.Itoa(p.From) + "/" + p.Protocol
 	}
-	return fmt.Sprintf("%d-%d/%s", p.From, p.To, p.Protocol)
+	return strconv.Itoa(p.From) + "-" + strconv.Itoa(p.To) + "/" + p.Protocol
 }
 
 // ChangePorts closes and then opens ranges of a unit.

@@ -165,7 +165,7 @@ func (e *explainer) removal(why removal.Reason) {
 
 func (e *explainer) unit(u unit.Row) {
 	tag, name := u.Name.Tag().String(), string(u.Name)
-	agent, work := e.pic.Unit(u)
+	agent, work := e.pic.Unit(e.pic.Member(u))
 	stored := e.pic.Status(status.OfUnitAgent(name))
 	if agent.Status == "lost" {
 		e.add(Cause{tag, "lost", fullstatus.Silent, agent.Since, "it is well again once its agent connects"})
@@ -245,13 +245,13 @@ func (e *explainer) peers(u unit.Row) {
 
 func (e *explainer) machine(m machine.Row) {
 	tag, id := m.ID.Tag().String(), string(m.ID)
-	agent, inst := e.pic.Machine(m), e.pic.Status(status.OfInstance(id))
+	agent, inst := e.pic.Machine(e.pic.Host(m.ID)), e.pic.Status(status.OfInstance(id))
 	switch {
 	case strings.HasSuffix(inst.Status, "error"):
 		e.add(Cause{tag, inst.Status, "the cloud says: " + orNothing(inst.Message), inst.Since, "mend the cause, then: retry-provisioning " + id})
 	case agent.Status == "down":
-		e.add(Cause{tag, "down", fullstatus.Silent, agent.Since, "look at its instance " + orNothing(e.pic.Instances[m.ID].InstanceID) + "; it is well again once its agent connects"})
-	case agent.Status == "pending" && e.pic.Instances[m.ID].InstanceID == "":
+		e.add(Cause{tag, "down", fullstatus.Silent, agent.Since, "look at its instance " + orNothing(e.pic.Host(m.ID).Instance.InstanceID) + "; it is well again once its agent connects"})
+	case agent.Status == "pending" && e.pic.Host(m.ID).Instance.InstanceID == "":
 		e.add(Cause{tag, "pending", "the cloud has not given an instance yet: " + orNothing(inst.Message), inst.Since, "the provisioner keeps trying"})
 	case agent.Status == "pending":
 		e.add(Cause{tag, "pending", "its instance runs, but its agent has not connected yet", inst.Since, "the agent connects when the machine is ready"})

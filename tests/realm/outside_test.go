@@ -49,7 +49,7 @@ func testOutside(t *testing.T) {
 	host.ok(t, "deploy", "./tests/realm/testdata/probe", "guest")
 	t.Run("Listeners", testListeners)
 	t.Run("HostPorts", testHostPorts)
-	host.settle(t, 7)
+	host.settle(t, 7, append(demo(), "site", "guest")...)
 	m := host.status(t)
 	site, guest, ca := m.unit("site/0"), m.unit("guest/0"), m.unit("ca/0")
 	t.Run("FromMachine", func(t *testing.T) { testFromMachine(t, ca, site.Address) })

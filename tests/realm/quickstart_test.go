@@ -24,7 +24,7 @@ func testQuickstart(t *testing.T) {
 	if strings.Contains(host.output, "ERROR") {
 		t.Errorf("its output speaks of an error:\n%s", host.output)
 	}
-	host.settle(t, 5)
+	host.settle(t, 5, demo()...)
 	m := host.status(t)
 	for _, u := range []string{"ca/0", "nats/0", "nats/1", "stream-agent/0", "stream-agent/1"} {
 		if m.unit(u).Address == "" {

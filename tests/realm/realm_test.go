@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -249,9 +250,13 @@ func (m model) unit(name string) statusUnit {
 	return m.Applications[app].Units[name]
 }
 
-// settled tells whether all units are active and idle.
-func (m model) settled() bool {
-	for _, a := range m.Applications {
+// settled tells whether all units are active and idle, of the applications
+// named or of all.
+func (m model) settled(apps ...string) bool {
+	for name, a := range m.Applications {
+		if len(apps) > 0 && !slices.Contains(apps, name) {
+			continue
+		}
 		for _, u := range a.Units {
 			if u.Workload.Current != "active" || u.Agent.Current != "idle" {
 				return false
@@ -261,26 +266,31 @@ func (m model) settled() bool {
 	return true
 }
 
-// settle waits until all units of the model are active and idle.
-func (b *bench) settle(t *testing.T, units int, more ...string) time.Duration {
+// count is the number of units of the applications named.
+func (m model) count(apps ...string) int {
+	n := 0
+	for _, a := range apps {
+		n += len(m.Applications[a].Units)
+	}
+	return n
+}
+
+// settle waits until applications have so many units, all active and idle.
+func (b *bench) settle(t *testing.T, units int, apps ...string) {
 	t.Helper()
 	var last model
-	began := time.Now()
-	deadline := began.Add(90 * time.Second)
-	for {
-		last = b.status(t, more...)
-		n := 0
-		for _, a := range last.Applications {
-			n += len(a.Units)
-		}
-		if n == units && last.settled() {
-			return time.Since(began)
-		}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(90 * time.Second); last.count(apps...) != units || !last.settled(apps...); last = b.status(t) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the model does not settle:\n%s", b.run(append([]string{"status"}, more...)...))
+			t.Fatalf("%v do not settle:\n%s", apps, b.run("status"))
 		}
+		<-tick.C
 	}
 }
+
+// demo are the applications of the quickstart.
+func demo() []string { return []string{"ca", "nats", "stream-agent"} }
 
 // inside runs a shell script as root of a machine, as somebody who took it
 // over would: past its agent.

@@ -159,8 +159,8 @@ func enrolToken(t *testing.T, w *bench.World, u string) string {
 
 func overwhelm(t *testing.T, e *env) {
 	w := e.world()
-	readers := count(8, 40)
-	each := count(60, 250)
+	readers := count(4, 40)
+	each := count(40, 250)
 	conns := make([]*client.Conn, readers)
 	for i := range conns {
 		conns[i] = w.Login(t, cluster.Admin, cluster.AdminPassword, bench.M1)

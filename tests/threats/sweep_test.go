@@ -243,12 +243,12 @@ func accessMatrix(t *testing.T, e *env) {
 	asked := 0
 	w.Unchanged(t, func() {
 		conns := map[string]*bench.Raw{}
-		for _, ep := range w.Server.Table().Endpoints() {
+		for i, ep := range w.Server.Table().Endpoints() {
 			fmt.Fprintf(&b, "%s.%d.%s", ep.Facade, ep.Version, ep.Method)
 			for _, c := range callers {
 				cell := cellOf(ep.Rule, c)
 				b.WriteString(" " + cell)
-				if cell == "-" && c != "nobody" {
+				if cell == "-" && c != "nobody" && (long || asked == 0 || (i+len(c))%4 == 0) {
 					asked++
 					refuseLive(t, who[c], ep, conns)
 				}

@@ -29,7 +29,7 @@ import (
 func wireParts() []part {
 	return []part{
 		{"F-AG-CTRL-C", "wire", "a recording of enrolment, login, hook context and relation changes holds nothing in the clear; sessions are not resumed", recordedAgent},
-		{"P3-15", "wire", "everything between unit and controller is TLS 1.3", recordedAgent},
+		{"P3-15", "wire", "everything between unit and controller is TLS 1.3, and no session is resumed", tlsOnly},
 		{"F-AG-CTRL-I", "wire", "flipped bits and replayed records end the connection; the store holds whole commits only", flippedBits},
 		{"F-AG-CTRL-I", "retry", "a commit whose answer was cut off is repeated and happens once", cutAnswers},
 		{"A-CLIENT-C", "wire", "a recorded session holds no password and no configuration", recordedClient},
@@ -104,6 +104,8 @@ func recordedAgent(t *testing.T, _ *env) {
 	bench.NoLeak(t, "the wire, downwards", down, markers)
 	noResumption(t, w)
 }
+
+func tlsOnly(t *testing.T, e *env) { noResumption(t, e.world()); plain(t, e.world()) }
 
 // noResumption tries to come back with a ticket.
 func noResumption(t *testing.T, w *bench.World) {

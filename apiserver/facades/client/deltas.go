@@ -180,7 +180,7 @@ func (b builder) unit(n names.Unit) (multiwatch.Unit, bool) {
 	if u.CharmURL != "" {
 		out.CharmURL = u.CharmURL
 	}
-	agent, workload := fullstatus.Unit(u, b.status(domstatus.OfUnitAgent(string(n))), b.status(domstatus.OfWorkload(string(n))), fullstatus.Absence{})
+	agent, workload := fullstatus.Unit(&u, b.status(domstatus.OfUnitAgent(string(n))), b.status(domstatus.OfWorkload(string(n))), fullstatus.Absence{})
 	version := b.m.AgentVersion
 	if agent.Status == "allocating" {
 		version = ""

@@ -116,6 +116,9 @@ func ports(ranges []agentapi.PortRange) []string {
 	if len(ranges) == 0 {
 		return nil
 	}
+	if len(ranges) == 1 {
+		return []string{unit.FormatRange(ranges[0])}
+	}
 	rs := slices.Clone(ranges)
 	slices.SortFunc(rs, func(a, b agentapi.PortRange) int {
 		if a.From != b.From {

@@ -15,7 +15,6 @@ import (
 	"github.com/scarab-ops/scarab/domain/machine"
 	"github.com/scarab-ops/scarab/domain/relation"
 	domstatus "github.com/scarab-ops/scarab/domain/status"
-	"github.com/scarab-ops/scarab/domain/unit"
 	"github.com/scarab-ops/scarab/names"
 	wireclient "github.com/scarab-ops/scarab/wire/client"
 )
@@ -93,8 +92,8 @@ func (s status) model() wireclient.ModelStatusInfo {
 	}
 }
 
-func (s status) machine(m machine.Row) wireclient.MachineStatus {
-	inst, seen := s.p.Instances[m.ID], s.p.Seen[m.ID]
+func (s status) machine(m *fullstatus.Host) wireclient.MachineStatus {
+	inst, seen := m.Instance, m.Seen
 	version, base := s.p.Model.AgentVersion, m.Base
 	if base.Name == "" {
 		base = inst.Base
@@ -106,9 +105,9 @@ func (s status) machine(m machine.Row) wireclient.MachineStatus {
 	out := wireclient.MachineStatus{
 		ID: string(m.ID), Base: wiremap.FromBase(base), Constraints: constraints(m.Constraints),
 		AgentStatus:    detailed(agent, version, m.Life.Wire(), false),
-		InstanceStatus: detailed(instanceStatus(s.p.Status(domstatus.OfInstance(string(m.ID))), inst), "", "", false),
+		InstanceStatus: detailed(instanceStatus(*m.Running, inst), "", "", false),
 		InstanceID:     inst.InstanceID, DisplayName: inst.DisplayName, Hostname: seen.Hostname,
-		DNSName: s.p.Address(m.ID), IPAddresses: addresses(inst, seen), Hardware: hardware(inst),
+		DNSName: m.Address(), IPAddresses: addresses(inst, seen), Hardware: hardware(inst),
 		Containers: noContainers, Jobs: hostsUnits,
 		NetworkInterfaces: interfaces(seen),
 	}
@@ -124,7 +123,7 @@ func (s status) machine(m machine.Row) wireclient.MachineStatus {
 
 // instanceStatus adds to what the cloud reports that the machine runs on
 // another base than the one asked for.
-func instanceStatus(e domstatus.Entry, i machine.Instance) domstatus.Entry {
+func instanceStatus(e domstatus.Entry, i *machine.Instance) domstatus.Entry {
 	if i.BaseNote != "" && e.Status == "running" {
 		if e.Message != "" {
 			e.Message += "; "
@@ -142,7 +141,7 @@ func constraints(v constraint.Value) string {
 	return v.String()
 }
 
-func hardware(i machine.Instance) string {
+func hardware(i *machine.Instance) string {
 	if i.InstanceID == "" {
 		return ""
 	}
@@ -163,8 +162,8 @@ func hardware(i machine.Instance) string {
 }
 
 // addresses leaves out what no other machine can reach.
-func addresses(i machine.Instance, seen machine.Observed) []string {
-	var all []string
+func addresses(i *machine.Instance, seen *machine.Observed) []string {
+	all := make([]string, 0, max(len(seen.Addresses), len(i.Addresses)))
 	for _, a := range seen.Addresses {
 		all = append(all, a.Value)
 	}
@@ -177,7 +176,7 @@ func addresses(i machine.Instance, seen machine.Observed) []string {
 	})
 }
 
-func interfaces(seen machine.Observed) map[string]wireclient.NetworkInterface {
+func interfaces(seen *machine.Observed) map[string]wireclient.NetworkInterface {
 	var out map[string]wireclient.NetworkInterface
 	for _, n := range seen.Interfaces {
 		if n.Name == "lo" {
@@ -250,14 +249,14 @@ func (s status) units(a application.Row, out *wireclient.ApplicationStatus) {
 	out.Status = detailed(st, "", "", true)
 }
 
-func (s status) unit(u unit.Row, a application.Row, agent, workload domstatus.Entry) wireclient.UnitStatus {
+func (s status) unit(u *fullstatus.Member, a application.Row, agent, workload domstatus.Entry) wireclient.UnitStatus {
 	version := s.p.Model.AgentVersion
 	if agent.Status == "allocating" {
 		version = ""
 	}
 	out := wireclient.UnitStatus{
 		AgentStatus: detailed(agent, version, u.Life.Wire(), false), WorkloadStatus: detailed(workload, "", "", false),
-		WorkloadVersion: u.WorkloadVersion, OpenedPorts: ports(s.p.Ports[u.Name]),
+		WorkloadVersion: u.WorkloadVersion, OpenedPorts: ports(u.Ports),
 		PublicAddress: s.p.Address(u.Machine), Leader: s.p.Leaders[u.Application] == u.Name,
 	}
 	if u.Principal == "" {
