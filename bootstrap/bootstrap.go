@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -198,6 +199,7 @@ type builder struct {
 	req    Request
 	report Report
 	secret password.Secret
+	hash   func() (password.Hash, error) // of secret
 	c      Controller
 }
 
@@ -287,6 +289,11 @@ func (b *builder) build(ctx context.Context) (Controller, error) {
 	}
 	b.secret = password.NewSecret(rand.Text())
 	b.c.Password = client.NewSecret(b.secret.Reveal())
+	// It takes long by design; files are copied meanwhile.
+	b.hash = sync.OnceValues(func() (password.Hash, error) { return password.Of(b.secret) })
+	var early sync.WaitGroup
+	defer early.Wait()
+	early.Go(func() { _, _ = b.hash() })
 	if err := b.step("install programs", b.install); err != nil {
 		return b.c, err
 	}
@@ -363,22 +370,28 @@ func (b *builder) await(ctx context.Context) error {
 	defer cancel()
 	var last error
 	for {
-		if last = b.login(ctx); last == nil {
+		pause := 50 * time.Millisecond
+		switch last = b.login(ctx); {
+		case last == nil:
 			return nil
+		case errors.Is(last, errNotStarted): // a look costs nothing
+			pause = 5 * time.Millisecond
 		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("cannot reach the new controller: %w; its log is %s",
 				errors.Join(last, ctx.Err()), filepath.Join(b.paths.Log, "controller.log"))
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }
 
+var errNotStarted = errors.New("the controller has not started yet")
+
 func (b *builder) login(ctx context.Context) error {
 	ca, err := os.ReadFile(filepath.Join(b.paths.data(), "ca.crt"))
 	if err != nil {
-		return errors.New("the controller has not started yet")
+		return errNotStarted
 	}
 	b.c.CACert = string(ca)
 	conn, err := client.Dial(ctx, client.Config{Addresses: b.c.Addresses, CACert: b.c.CACert, Model: b.c.ModelUUID})
@@ -466,7 +479,7 @@ type initFile struct {
 }
 
 func (b *builder) writeInit(ctx context.Context) error {
-	h, err := password.Of(b.secret)
+	h, err := b.hash()
 	if err != nil {
 		return err
 	}

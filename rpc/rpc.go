@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 )
 
@@ -105,13 +106,16 @@ func parseRequest(b []byte, l scanLimits) (Request, error) {
 
 var emptyObject = json.RawMessage("{}")
 
-// marshalReply encodes the outcome of a request.
+// marshalReply encodes the outcome of a request. What is encoded already is not
+// looked at again: it may be long, and events are many.
 func marshalReply(id uint64, result any, err error) ([]byte, error) {
 	r := reply{ID: id, Response: emptyObject}
 	if err != nil {
 		return json.Marshal(failed(r, err))
 	}
-	if result != nil {
+	switch result.(type) {
+	case nil, struct{}:
+	default:
 		b, merr := json.Marshal(result)
 		if merr != nil {
 			return json.Marshal(failed(r, fmt.Errorf("cannot encode result: %v", merr)))
@@ -120,7 +124,10 @@ func marshalReply(id uint64, result any, err error) ([]byte, error) {
 			r.Response = b
 		}
 	}
-	return json.Marshal(r)
+	const frame = len(`{"request-id":18446744073709551615,"response":}`)
+	out := append(make([]byte, 0, frame+len(r.Response)), `{"request-id":`...)
+	out = append(strconv.AppendUint(out, id, 10), `,"response":`...)
+	return append(append(out, r.Response...), '}'), nil
 }
 
 func failed(r reply, err error) reply {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -87,16 +88,22 @@ type parts struct {
 	presence *presence
 	cert     certificate
 	closers  []io.Closer
+
+	// Slow to make, and begun at once.
+	checker func() (*password.Checker, error)
+	tested  func() error
 }
 
 // Run runs a controller until ctx ends. It returns when everything it started
 // has stopped.
 func Run(ctx context.Context, cfg Config) error {
-	if err := tlspolicy.SelfTest(); err != nil {
-		return fmt.Errorf("cannot start: %w", err)
-	}
-	p := &parts{cfg: cfg}
+	p := &parts{cfg: cfg, checker: sync.OnceValues(password.NewChecker), tested: sync.OnceValue(tlspolicy.SelfTest)}
 	defer p.close()
+	// While the store waits for the disk; each is asked for its outcome below.
+	var early sync.WaitGroup
+	defer early.Wait()
+	early.Go(func() { _ = p.tested() })
+	early.Go(func() { _, _ = p.checker() })
 	if err := p.open(ctx); err != nil {
 		return err
 	}
@@ -158,6 +165,9 @@ func (p *parts) open(ctx context.Context) error {
 		return err
 	}
 	p.store = st
+	if err := p.tested(); err != nil { // before anything is written or served
+		return fmt.Errorf("cannot start: %w", err)
+	}
 	if err := p.migrate(ctx); err != nil {
 		return err
 	}
@@ -237,7 +247,7 @@ func (p *parts) stores() error {
 		return err
 	}
 	p.closers = append(p.closers, p.audit)
-	checker, err := password.NewChecker()
+	checker, err := p.checker()
 	if err != nil {
 		return err
 	}

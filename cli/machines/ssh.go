@@ -235,7 +235,9 @@ func (r *remote) hostKeys(ctx context.Context, tag, name string) ([]string, erro
 		if err == nil {
 			return checkKeys(one.PublicKeys, name)
 		}
-		if !session.IsNotFound(err) {
+		// Waiting is for keys that are not known yet, not for a machine or unit that does not exist.
+		absent := strings.HasSuffix(err.Error(), "not found") && strings.Contains(err.Error(), name)
+		if !session.IsNotFound(err) || absent {
 			return nil, fmt.Errorf("cannot read the host keys of %s: %w", name, err)
 		}
 		p.Waiting("waiting for the host keys of " + name)

@@ -1,15 +1,20 @@
 package fullstatus
 
 import (
+	"errors"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/scarab-ops/scarab/domain/application"
 	"github.com/scarab-ops/scarab/domain/machine"
+	"github.com/scarab-ops/scarab/domain/model"
 	"github.com/scarab-ops/scarab/domain/status"
 	"github.com/scarab-ops/scarab/domain/unit"
 	"github.com/scarab-ops/scarab/names"
+	"github.com/scarab-ops/scarab/state"
 	"github.com/scarab-ops/scarab/wire/agentapi"
 )
 
@@ -126,23 +131,30 @@ func TestGlob(t *testing.T) {
 	}
 }
 
-func picture() *Picture {
+func picture(t *testing.T) *Picture {
+	t.Helper()
+	empty, err := state.Open(t.Context(), state.NewMem())
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := func(id names.Machine, address string) *Host {
+		return &Host{&machine.Row{ID: id}, &machine.Instance{Addresses: []string{address}}, &notSeen, &noStatus, &noStatus}
+	}
+	member := func(u unit.Row, workload string, ports ...agentapi.PortRange) *Member {
+		return &Member{&u, ports, &noStatus, &status.Entry{Status: workload}}
+	}
+	log := member(unit.Row{Name: "log/0", Application: "log", Machine: "0", Principal: "db/0"}, "")
 	return &Picture{
-		Machines: []*machine.Row{{ID: "0"}, {ID: "1"}},
-		hosts: map[names.Machine]*host{
-			"0": {&machine.Instance{Machine: "0", Addresses: []string{"10.0.0.1"}}, &notSeen},
-			"1": {&machine.Instance{Machine: "1", Addresses: []string{"10.0.1.1"}}, &notSeen},
-		},
+		Machines:     []*Host{host("0", "10.0.0.1"), host("1", "10.0.1.1")},
 		Applications: []application.Row{{Name: "db", Exposed: map[string]application.Exposure{"": {}}}, {Name: "log", Subordinate: true}, {Name: "web"}},
-		Units: map[names.Application][]*unit.Row{
-			"db":  {{Name: "db/0", Application: "db", Machine: "0"}},
-			"log": {{Name: "log/0", Application: "log", Machine: "0", Principal: "db/0"}},
-			"web": {{Name: "web/0", Application: "web", Machine: "1"}},
+		Units: map[names.Application][]*Member{
+			"db":  {member(unit.Row{Name: "db/0", Application: "db", Machine: "0"}, "")},
+			"log": {log},
+			"web": {member(unit.Row{Name: "web/0", Application: "web", Machine: "1"}, "blocked", agentapi.PortRange{From: 8000, To: 8100, Protocol: "tcp"})},
 		},
-		Subordinates: map[names.Unit][]*unit.Row{"db/0": {{Name: "log/0", Application: "log", Machine: "0", Principal: "db/0"}}},
-		Ports:        map[names.Unit][]agentapi.PortRange{"web/0": {{From: 8000, To: 8100, Protocol: "tcp"}}},
+		Subordinates: map[names.Unit][]*Member{"db/0": {log}},
 		Leaders:      map[names.Application]names.Unit{"db": "db/0"},
-		statuses:     map[string]map[string]*status.Entry{"workload": {"web/0": {Status: "blocked"}}},
+		reader:       empty.View(),
 	}
 }
 
@@ -165,7 +177,7 @@ func TestMatch(t *testing.T) {
 		{"10.0.0.1", "0 db log db/0 log/0", false},
 		{"nothing", "", false},
 	} {
-		f, err := picture().Match([]string{c.pattern})
+		f, err := picture(t).Match([]string{c.pattern})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -189,20 +201,75 @@ func TestMatch(t *testing.T) {
 			t.Errorf("%s: shows %q and relation %v, want %q and %v", c.pattern, s, f.Relation("db"), c.want, c.rel)
 		}
 	}
-	if _, err := picture().Match(make([]string, MaxPatterns+1)); err == nil {
+	if _, err := picture(t).Match(make([]string, MaxPatterns+1)); err == nil {
 		t.Error("too many patterns were taken")
 	}
 }
 
 func TestFinderWithGaps(t *testing.T) {
-	rows := []*machine.Row{{ID: "1"}, {ID: "10"}, {ID: "2"}, {ID: "4"}}
-	f := finder[machine.Row]{rows: rows, id: func(m *machine.Row) string { return string(m.ID) }}
+	f := findHosts([]Host{{Row: &machine.Row{ID: "1"}}, {Row: &machine.Row{ID: "10"}}, {Row: &machine.Row{ID: "2"}}, {Row: &machine.Row{ID: "4"}}})
 	for _, c := range []struct {
 		id   string
-		want int
-	}{{"0", -1}, {"10", 1}, {"100", -1}, {"2", 2}, {"3", -1}, {"4", 3}, {"5", -1}} {
-		if got := f.find(c.id); got != c.want {
-			t.Errorf("%s is at %d, want %d", c.id, got, c.want)
+		want bool
+	}{{"0", false}, {"10", true}, {"100", false}, {"2", true}, {"3", false}, {"4", true}, {"5", false}} {
+		if got := f.find(c.id); (got != nil) != c.want || got != nil && string(got.ID) != c.id {
+			t.Errorf("%s: found %v, want %v", c.id, got, c.want)
 		}
+	}
+}
+
+// What is loaded in one go is what the rows say one by one.
+func TestLoadAgreesWithTheRows(t *testing.T) {
+	st, err := state.Open(t.Context(), state.NewMem())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := model.Row{UUID: "51515151-0000-4000-8000-000000000001"}
+	s := model.ScopeOf(m.UUID)
+	units := []names.Unit{"a/0", "a/1", "a/10", "a/2", "a-b/0", "a-b/1", "z/3"}
+	err = st.Update(t.Context(), func(tx *state.Tx) error {
+		for i, u := range units {
+			id := names.Machine(strconv.Itoa(i * 3))
+			errs := []error{
+				unit.Table.Put(tx, s, unit.Row{Name: u, Application: u.Application(), Machine: id, CharmURL: "c"}),
+				machine.Table.Put(tx, s, machine.Row{ID: id}),
+			}
+			if i%2 == 0 { // half of them have not reported
+				errs = append(errs, machine.Instances.Put(tx, s, machine.Instance{Machine: id, Addresses: []string{"10.0.0." + string(id)}}),
+					unit.PortsTable.Put(tx, s, unit.Ports{Unit: u, Ranges: []agentapi.PortRange{{From: i, To: i, Protocol: "tcp"}}}))
+				for _, of := range []string{status.OfUnitAgent(string(u)), status.OfWorkload(string(u)), status.OfMachineAgent(string(id)), status.OfInstance(string(id))} {
+					errs = append(errs, status.Set(tx, s, of, status.Entry{Status: of}))
+				}
+			}
+			if err := errors.Join(errs...); err != nil {
+				return err
+			}
+		}
+		// Rows of what is gone are passed over.
+		return errors.Join(status.Set(tx, s, "agent/a/11", status.Entry{Status: "left"}), status.Set(tx, s, "machine/1", status.Entry{Status: "left"}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := st.View()
+	p := Load(v, m, nil, at(1))
+	seen := 0
+	for _, us := range p.Units {
+		for _, u := range us {
+			seen++
+			agent, workload := p.Unit(u)
+			h := p.Host(u.Machine)
+			wantA, wantW := status.Get(v, s, status.OfUnitAgent(string(u.Name))), status.Get(v, s, status.OfWorkload(string(u.Name)))
+			wantM, wantI := status.Get(v, s, status.OfMachineAgent(string(u.Machine))), status.Get(v, s, status.OfInstance(string(u.Machine)))
+			if agent.Status != wantA.Status || workload.Status != wantW.Status || p.Machine(h).Status != wantM.Status || h.Running.Status != wantI.Status {
+				t.Errorf("%s: got %s, %s, %s, %s", u.Name, agent.Status, workload.Status, p.Machine(h).Status, h.Running.Status)
+			}
+			if !slices.Equal(u.Ports, unit.PortsOf(v, s, u.Name)) || p.Address(u.Machine) != machine.Address(v, s, u.Machine) {
+				t.Errorf("%s: has ports %v and address %s", u.Name, u.Ports, p.Address(u.Machine))
+			}
+		}
+	}
+	if seen != len(units) || len(p.Machines) != len(units) {
+		t.Errorf("there are %d units on %d machines, want %d", seen, len(p.Machines), len(units))
 	}
 }

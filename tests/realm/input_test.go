@@ -61,6 +61,7 @@ func testNames(t *testing.T) {
 		{1, "nosuch", []string{"remove-application", "nosuch", "--no-prompt"}},
 		{1, "77", []string{"remove-machine", "77", "--no-prompt"}},
 		{1, "nats/77", []string{"ssh", "nats/77", "--", "true"}},
+		{1, "77", []string{"ssh", "77", "--", "true"}},
 		{1, "nosuch", []string{"status", "-m", "nosuch"}},
 		{1, "demo", []string{"add-model", "demo"}},
 		{2, "mem", []string{"add-machine", "--constraints", "mem=lots"}},
@@ -162,19 +163,32 @@ func testBlobsFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := blobDir(t)
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=16k,mode=0700,uid=64789,gid=64789"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=0700,uid=64789,gid=64789"); err != nil {
 		t.Fatal(err)
 	}
+	renew(t) // it holds the folder open
 	r := host.run("deploy", charm, "crowded")
 	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
+	renew(t)
 	checkRefusal(t, r, 1, "space")
 	if _, there := host.status(t).Applications["crowded"]; there {
 		t.Error("half an application is left behind")
 	}
 	host.ok(t, "deploy", charm, "crowded", "-n", "0") // with room again
 	host.ok(t, "remove-application", "crowded", "--no-prompt")
+}
+
+// renew kills the controller and waits for the one that its supervisor starts.
+func renew(t *testing.T) {
+	t.Helper()
+	before := supervisor(t).ControllerPid
+	kill(t, before)
+	eventually(t, 20*time.Second, "a new controller serves", func() bool {
+		now := supervisor(t).ControllerPid
+		return now != 0 && now != before && host.run("models").code == 0
+	})
 }
 
 // blobDir finds where the controller keeps charms.

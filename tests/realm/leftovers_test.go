@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -73,7 +74,12 @@ func processes(p picture) error {
 		for line := range strings.Lines(string(group)) {
 			ours = ours || strings.Contains(line, ":"+ourGroup+"/")
 		}
-		if ours {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		if err != nil {
+			return err
+		}
+		// What ended and waits for the host's own init to notice runs no more.
+		if ours && processState(pid) != "Z" && processState(pid) != "" {
 			p.add("process", filepath.Base(dir), strings.ReplaceAll(string(name), "\x00", " "))
 		}
 	}

@@ -381,7 +381,10 @@ func testHostUnseen(t *testing.T, ca statusUnit) {
 		t.Fatal(err)
 	}
 	r := host.inside(t, ca.Machine, "id -u; cat /proc/self/uid_map; ls "+secret+" 2>&1; ls /dev/vda /dev/mem /dev/kmsg 2>&1; "+
-		"cat /proc/sysrq-trigger 2>&1; echo 1 > /proc/sys/kernel/sysrq; mount -t tmpfs none /sys/fs 2>&1; dmesg 2>&1 | head -1; unshare -m true && mknod /tmp/disk b 254 0 && head -c1 /tmp/disk | wc -c")
+		"echo 1 > /proc/sys/kernel/sysrq && echo wrote sysrq; mknod /tmp/disk b 254 0 && head -c1 /tmp/disk && echo read disk; rm -f /tmp/disk")
+	if strings.Contains(r.out, "wrote sysrq") || strings.Contains(r.out, "read disk") {
+		t.Errorf("root of a machine has rights on the host:\n%s", r)
+	}
 	lines := strings.Split(r.out, "\n")
 	if len(lines) < 3 || lines[0] != "0" {
 		t.Fatalf("cannot look from inside:\n%s", r)

@@ -8,13 +8,19 @@ import (
 )
 
 // quickTime is how long the quickstart may take once programs and image exist.
-const quickTime = 60 * time.Second
+// The short form runs beside other tests, which take their share of the host.
+func quickTime() time.Duration {
+	if long() {
+		return time.Minute
+	}
+	return 2 * time.Minute
+}
 
 func testQuickstart(t *testing.T) {
 	host.quickstart(t)
 	t.Logf("the quickstart took %s", host.took.Round(100*time.Millisecond))
-	if host.took > quickTime {
-		t.Errorf("the quickstart took %s, more than %s:\n%s", host.took, quickTime, host.output)
+	if host.took > quickTime() {
+		t.Errorf("the quickstart took %s, more than %s:\n%s", host.took, quickTime(), host.output)
 	}
 	for _, want := range []string{"stream-agent/1 received: hello from ", "What to try next", "scarab why nats/1"} {
 		if !strings.Contains(host.output, want) {
@@ -45,6 +51,7 @@ func testDown(t *testing.T, before picture) {
 	if _, err := os.Stat(hostFile); err != nil {
 		t.Fatalf("there is nothing to take down: %v", err)
 	}
+	t.Log(host.run("status", "--relations"))
 	began := time.Now()
 	out, err := host.script("down.sh").CombinedOutput()
 	if err != nil {
