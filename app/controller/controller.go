@@ -89,21 +89,17 @@ type parts struct {
 	cert     certificate
 	closers  []io.Closer
 
-	// Slow to make, and begun at once.
-	checker func() (*password.Checker, error)
-	tested  func() error
+	tested func() error // the outcome of the self-test of TLS
 }
 
 // Run runs a controller until ctx ends. It returns when everything it started
 // has stopped.
 func Run(ctx context.Context, cfg Config) error {
-	p := &parts{cfg: cfg, checker: sync.OnceValues(password.NewChecker), tested: sync.OnceValue(tlspolicy.SelfTest)}
+	p := &parts{cfg: cfg, tested: sync.OnceValue(tlspolicy.SelfTest)}
 	defer p.close()
-	// While the store waits for the disk; each is asked for its outcome below.
-	var early sync.WaitGroup
+	var early sync.WaitGroup // while the store waits for the disk; open asks for the outcome
 	defer early.Wait()
 	early.Go(func() { _ = p.tested() })
-	early.Go(func() { _, _ = p.checker() })
 	if err := p.open(ctx); err != nil {
 		return err
 	}
@@ -247,7 +243,7 @@ func (p *parts) stores() error {
 		return err
 	}
 	p.closers = append(p.closers, p.audit)
-	checker, err := p.checker()
+	checker, err := password.NewChecker()
 	if err != nil {
 		return err
 	}
