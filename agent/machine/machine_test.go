@@ -145,7 +145,9 @@ func TestMachineAndUnit(t *testing.T) {
 	b.s.until("first run", func() bool { return slices.Equal(b.s.hooks, first) })
 	b.s.until("observation", func() bool { return b.s.observed.Cores > 0 && b.s.observed.Isolation == "container" })
 	b.s.until("task", func() bool { return len(b.s.finished) == 1 })
-	if f := b.s.finished[0]; f.Status != "failed" || f.Output["stdout"] != "on 2\n" || f.Message != "exit status 3" {
+	var f agentapi.FinishTaskArgs
+	b.s.edit(func() { f = b.s.finished[0] })
+	if f.Status != "failed" || f.Output["stdout"] != "on 2\n" || f.Message != "exit status 3" {
 		t.Errorf("task ended as %+v", f)
 	}
 	b.s.until("log", func() bool {
@@ -227,7 +229,10 @@ func TestNoSelfHarm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	calls := func() int { return len(b.s.calls) }
+	calls := func() (n int) {
+		b.s.edit(func() { n = len(b.s.calls) })
+		return n
+	}
 	harm := []func(){
 		func() { b.s.machine = agentapi.MachineWant{} },
 		func() { b.s.machine = agentapi.MachineWant{Life: "dead"} },
@@ -283,8 +288,10 @@ func TestCertificateLife(t *testing.T) {
 	if after.Key != before.Key || after.Password != before.Password || after.Certificate == before.Certificate {
 		t.Error("renewal changed the key or the password, or not the certificate")
 	}
-	if !slices.Contains(b.s.calls, "Enrolment.Renew machine-0") {
-		t.Errorf("no renewal in %v", b.s.calls)
+	var calls []string
+	b.s.edit(func() { calls = slices.Clone(b.s.calls) })
+	if !slices.Contains(calls, "Enrolment.Renew machine-0") {
+		t.Errorf("no renewal in %v", calls)
 	}
 }
 

@@ -263,7 +263,7 @@ func chooseBase(f deployFlags, ch *charm.Charm) (*wire.Base, error) {
 	if len(offered) == 0 {
 		return &wire.Base{Name: "ubuntu", Channel: "24.04/stable"}, nil
 	}
-	return values.Base(slices.Max(offered))
+	return values.Base(offered[0]) // what the author put first
 }
 
 // deployConfig splits --config into single values and the text of a file.
