@@ -183,9 +183,6 @@ func (s *Server) authenticateUser(ctx context.Context, c credentials) (Identity,
 }
 
 func (s *Server) authenticateAgent(ctx context.Context, c credentials) (Identity, error) {
-	if !s.limits.agents.Allow() {
-		return Identity{}, ErrTryAgain
-	}
 	if c.model == "" || c.pw.Empty() {
 		return Identity{}, ErrCredentials
 	}
@@ -197,9 +194,28 @@ func (s *Server) authenticateAgent(ctx context.Context, c credentials) (Identity
 	if c.basics && proof != Certified {
 		return Identity{}, ErrCredentials
 	}
+	// Agents that show a certificate of ours share a budget that strangers
+	// cannot spend; strangers have one together and wait by source.
+	stranger := ""
+	if proof == Certified {
+		if !s.limits.agents.Allow() {
+			return Identity{}, ErrTryAgain
+		}
+	} else {
+		if !s.limits.strangers.Allow() {
+			return Identity{}, ErrTryAgain
+		}
+		stranger = account(c.peer.RemoteAddr, "an agent without a certificate")
+		if err := s.limits.wait(ctx, stranger); err != nil {
+			return Identity{}, err
+		}
+	}
 	id, err := s.cfg.Auth.AuthenticateAgent(ctx, AgentLogin{
 		Tag: c.tag, Model: c.model, Password: c.pw, Nonce: c.nonce, Proof: proof, KeyHash: key, Source: c.peer.RemoteAddr,
 	})
+	if stranger != "" && (err == nil || errors.Is(err, ErrCredentials)) {
+		s.limits.ended(stranger, err == nil)
+	}
 	if err != nil {
 		return Identity{}, err
 	}

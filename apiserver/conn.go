@@ -28,7 +28,7 @@ type connection struct {
 	id     string
 	end    context.CancelFunc
 	timer  *time.Timer // ends the connection unless it is stopped or reset
-	failed error // of the model; answers every call
+	failed error       // of the model; answers every call
 
 	mu      sync.Mutex
 	logging bool            // a login is being checked

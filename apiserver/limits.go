@@ -76,9 +76,10 @@ func setInt[T int | int64 | time.Duration](v *T, d T) {
 
 // limiter counts connections and logins.
 type limiter struct {
-	cfg    Limits
-	now    func() time.Time
-	agents *rate.Limiter
+	cfg       Limits
+	now       func() time.Time
+	agents    *rate.Limiter // logins of agents with a certificate of ours
+	strangers *rate.Limiter // and of those without
 
 	mu      sync.Mutex
 	open    int
@@ -101,7 +102,8 @@ const (
 func newLimiter(cfg Limits, now func() time.Time) *limiter {
 	return &limiter{
 		cfg: cfg, now: now, agents: rate.NewLimiter(rate.Every(cfg.AgentEvery), cfg.AgentBurst),
-		sources: map[netip.Prefix]int{}, tries: map[string]*tries{},
+		strangers: rate.NewLimiter(rate.Every(cfg.AgentEvery), cfg.AgentBurst),
+		sources:   map[netip.Prefix]int{}, tries: map[string]*tries{},
 	}
 }
 

@@ -400,6 +400,13 @@ func SetLeader(tx *state.Tx, s state.Scope, a names.Application, set map[string]
 	if !changed {
 		return nil
 	}
+	total := 0
+	for k, v := range l.Settings {
+		total += len(k) + len(v)
+	}
+	if total > relation.MaxBag {
+		return fmt.Errorf("cannot write leadership settings: %d bytes in all, at most %d", total, relation.MaxBag)
+	}
 	l.Version++
 	return Leaders.Put(tx, s, l)
 }

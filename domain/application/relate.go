@@ -120,6 +120,10 @@ func EnsureSubordinate(tx *state.Tx, s state.Scope, r relation.Row, principal un
 	return err
 }
 
+// maxExposures bounds the endpoints of one request, and the networks of one
+// endpoint.
+const maxExposures = 64
+
 // Expose opens endpoints ("" for all) to networks; later calls replace the
 // entries of the endpoints they name.
 func Expose(tx *state.Tx, s state.Scope, a names.Application, eps map[string]Exposure) error {
@@ -137,7 +141,13 @@ func Expose(tx *state.Tx, s state.Scope, a names.Application, eps map[string]Exp
 	if len(eps) == 0 {
 		eps = map[string]Exposure{"": {}}
 	}
+	if len(eps) > maxExposures {
+		return fmt.Errorf("cannot expose %q: %d endpoints at once, at most %d", string(a), len(eps), maxExposures)
+	}
 	for ep, e := range eps {
+		if len(e.CIDRs) > maxExposures {
+			return fmt.Errorf("cannot expose %q: %d networks for one endpoint, at most %d", string(a), len(e.CIDRs), maxExposures)
+		}
 		if _, ok := ch.Charm.Meta.Relation(ep); ep != "" && !ok {
 			return fmt.Errorf("cannot expose %q: application %q has no endpoint of that name", ep, string(a))
 		}

@@ -132,17 +132,18 @@ func (e *HasUnitsError) Error() string {
 // Code is the wire code of the error.
 func (e *HasUnitsError) Code() string { return "machine has assigned units" }
 
-// Address returns the address other machines use, "" while none is known.
+// Address returns the address other machines use, "" while none is known. What
+// the cloud says of its machine counts before what the machine says of itself.
 func Address(r state.Reader, s state.Scope, id names.Machine) string {
+	if i, err := Instances.Get(r, s, string(id)); err == nil && len(i.Addresses) > 0 {
+		return i.Addresses[0]
+	}
 	if o, err := Seen.Get(r, s, string(id)); err == nil {
 		for _, a := range o.Addresses {
 			if a.Scope == "local-cloud" || a.Scope == "public" {
 				return a.Value
 			}
 		}
-	}
-	if i, err := Instances.Get(r, s, string(id)); err == nil && len(i.Addresses) > 0 {
-		return i.Addresses[0]
 	}
 	return ""
 }

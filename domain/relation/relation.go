@@ -209,6 +209,9 @@ func Enter(tx *state.Tx, s state.Scope, id int, u names.Unit, seed map[string]st
 	if err == nil && !changed && !was {
 		return nil
 	}
+	if err := checkSize(m.Settings); err != nil {
+		return err
+	}
 	m.Version++
 	return Members.Put(tx, s, m)
 }

@@ -3,9 +3,11 @@
 package task
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/scarab-ops/scarab/domain/sequence"
@@ -65,6 +67,7 @@ const (
 	MaxTasks   = 500     // in one operation
 	maxLog     = 200     // messages of a task
 	maxMessage = 4 << 10 // bytes of a message
+	maxOutput  = 1 << 20 // bytes of a task's results
 )
 
 // Active tells whether the task can still change.
@@ -194,6 +197,13 @@ func Finish(tx *state.Tx, s state.Scope, receiver string, id names.Task, end Row
 	case "completed", "failed", "aborted":
 	default:
 		return fmt.Errorf("cannot finish task %s: %q is no final status", id, end.Status)
+	}
+	if raw, err := json.Marshal(end.Output); err != nil || len(raw) > maxOutput {
+		end.Output = map[string]any{"return-code": end.Output["return-code"]}
+		end.Message = strings.TrimSpace(end.Message + " (the output was larger than can be kept)")
+	}
+	if len(end.Message) > maxMessage {
+		end.Message = end.Message[:maxMessage]
 	}
 	t.Status, t.Message, t.Output, t.Completed = end.Status, end.Message, end.Output, now
 	if err := Table.Put(tx, s, t); err != nil {

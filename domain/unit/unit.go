@@ -244,6 +244,9 @@ const maxRanges = 1000
 func checkRange(p agentapi.PortRange) error {
 	switch p.Protocol {
 	case "icmp":
+		if p.From != 0 || p.To != 0 {
+			return fmt.Errorf("cannot open port: icmp has no ports, got %d-%d", p.From, p.To)
+		}
 		return nil
 	case "tcp", "udp":
 	default:

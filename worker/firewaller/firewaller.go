@@ -6,6 +6,7 @@ package firewaller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,6 +41,7 @@ type worker struct {
 func (w *worker) step(ctx context.Context, r *engine.Run) (time.Time, error) {
 	v := r.View()
 	live := map[string]bool{}
+	var errs []error
 	for m, err := range model.Table.All(v, state.Controller) {
 		if err != nil {
 			continue
@@ -55,14 +57,30 @@ func (w *worker) step(ctx context.Context, r *engine.Run) (time.Time, error) {
 			if w.applied[string(id)] == text {
 				continue
 			}
-			if err := fw.SetRules(ctx, id, rules[id]); err != nil {
-				return time.Time{}, fmt.Errorf("cannot set firewall rules of %s: %w", id, err)
+			if err := w.set(ctx, fw, id, rules[id]); err != nil {
+				errs = append(errs, err) // one machine's trouble is nobody else's
+				continue
 			}
 			w.applied[string(id)] = text
 		}
 	}
 	maps.DeleteFunc(w.applied, func(id, _ string) bool { return !live[id] })
-	return time.Time{}, nil
+	return time.Time{}, errors.Join(errs...)
+}
+
+// set gives a machine its rules. Rules that the cloud refuses shut the machine:
+// what stood open before must not stay so.
+func (w *worker) set(ctx context.Context, fw provider.Firewall, id provider.InstanceID, rules []provider.Rule) error {
+	err := fw.SetRules(ctx, id, rules)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("cannot set firewall rules of %s: %w", id, err)
+	if !errors.Is(err, provider.ErrTryAgain) && !errors.Is(err, provider.ErrNotFound) {
+		err = errors.Join(err, fw.SetRules(ctx, id, nil))
+	}
+	delete(w.applied, string(id))
+	return err
 }
 
 // Rules computes the rules of every machine of a model that has an instance.
@@ -96,6 +114,12 @@ func Rules(r state.Reader, m names.Model) map[provider.InstanceID][]provider.Rul
 			continue
 		}
 		for _, p := range unit.PortsOf(r, s, u.Name) {
+			if p.Protocol != "icmp" {
+				if p.To < 1 {
+					continue // port 0 reaches nothing
+				}
+				p.From = max(p.From, 1)
+			}
 			if cidrs := exposedTo(app, p.Endpoint); len(cidrs) > 0 {
 				out[id] = append(out[id], provider.Rule{Protocol: p.Protocol, From: p.From, To: p.To, Sources: cidrs})
 			}

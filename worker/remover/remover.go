@@ -6,6 +6,8 @@ package remover
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/scarab-ops/scarab/domain/life"
@@ -47,19 +49,20 @@ type worker struct{ wiped func(string) error }
 
 func (w *worker) step(ctx context.Context, r *engine.Run) (time.Time, error) {
 	var next time.Time
+	var errs []error
 	for m, err := range model.Table.All(r.View(), state.Controller) {
 		if err != nil {
 			continue
 		}
 		due, err := w.model(ctx, r, m)
 		if err != nil {
-			return next, err
+			errs = append(errs, fmt.Errorf("model %s: %w", m.Name, err)) // others go on
 		}
 		if next.IsZero() || (!due.IsZero() && due.Before(next)) {
 			next = due
 		}
 	}
-	return next, nil
+	return next, errors.Join(errs...)
 }
 
 func (w *worker) model(ctx context.Context, r *engine.Run, m model.Row) (time.Time, error) {

@@ -5,7 +5,9 @@ package machineagent
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/scarab-ops/scarab/apiserver/facade"
 	"github.com/scarab-ops/scarab/authz"
@@ -93,11 +95,15 @@ func setStatus(_ Service, c facade.Call, a agentapi.SetStatusArgs) error {
 const (
 	maxAddresses = 256
 	maxHostKeys  = 16
+	maxText      = 4 << 10 // an RSA host key has some 700 bytes
 )
 
 func setObserved(_ Service, c facade.Call, a agentapi.MachineObserved) error {
 	if len(a.Addresses) > maxAddresses || len(a.Interfaces) > maxAddresses || len(a.HostKeys) > maxHostKeys {
 		return fmt.Errorf("cannot record machine: more than %d addresses or %d host keys", maxAddresses, maxHostKeys)
+	}
+	if err := checkObserved(a); err != nil {
+		return err
 	}
 	return c.Update(func(tx *state.Tx) error {
 		if _, err := machine.Get(tx, scope(c), c.Caller.Machine); err != nil {
@@ -105,6 +111,31 @@ func setObserved(_ Service, c facade.Call, a agentapi.MachineObserved) error {
 		}
 		return machine.Seen.Put(tx, scope(c), machine.Observed{Machine: c.Caller.Machine, MachineObserved: a})
 	})
+}
+
+// checkObserved refuses what is no address, and text that nobody needs.
+func checkObserved(a agentapi.MachineObserved) error {
+	texts := append([]string{a.Hostname, a.Arch, a.State, a.Isolation}, a.HostKeys...)
+	addresses := slices.Clone(a.Addresses)
+	for _, i := range a.Interfaces {
+		texts = append(texts, i.Name, i.MAC)
+		addresses = append(addresses, i.Addresses...)
+	}
+	for _, x := range addresses {
+		if _, err := netip.ParseAddr(x.Value); err != nil {
+			return fmt.Errorf("cannot record machine: %.40q is no address", x.Value)
+		}
+		texts = append(texts, x.CIDR, x.Type, x.Scope)
+	}
+	if len(addresses) > maxAddresses {
+		return fmt.Errorf("cannot record machine: more than %d addresses", maxAddresses)
+	}
+	for _, t := range texts {
+		if len(t) > maxText || strings.ContainsAny(t, "\n\r\x00") {
+			return fmt.Errorf("cannot record machine: a text is longer than %d bytes, or of several lines", maxText)
+		}
+	}
+	return nil
 }
 
 // hosted returns a unit if it is assigned to the caller.

@@ -4,6 +4,7 @@
 package unitagent
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -119,8 +120,11 @@ var settable = map[string][]string{
 	"application": {"maintenance", "blocked", "waiting", "active"},
 }
 
-// maxMessage bounds a status message.
-const maxMessage = 8 << 10
+// Bounds of one status.
+const (
+	maxMessage = 8 << 10
+	maxData    = 64 << 10
+)
 
 func setStatus(_ Service, c facade.Call, a agentapi.SetStatusArgs) error {
 	if !slices.Contains(settable[a.Kind], a.Status) {
@@ -128,6 +132,9 @@ func setStatus(_ Service, c facade.Call, a agentapi.SetStatusArgs) error {
 	}
 	if len(a.Message) > maxMessage {
 		return fmt.Errorf("cannot set status: message is %d bytes, at most %d", len(a.Message), maxMessage)
+	}
+	if raw, err := json.Marshal(a.Data); err != nil || len(raw) > maxData {
+		return fmt.Errorf("cannot set status: its data is larger than %d bytes", maxData)
 	}
 	return update(c, func(tx *state.Tx, s self) error {
 		e := status.Entry{Status: a.Status, Message: a.Message, Data: a.Data, Since: c.Now()}
@@ -226,9 +233,20 @@ func joined(tx *state.Tx, c facade.Call, s self, r relation.Row) error {
 }
 
 func leave(_ Service, c facade.Call, a agentapi.ScopeArgs) error {
-	return update(c, func(tx *state.Tx, s self) error {
-		return removal.LeaveScope(tx, s.model, a.RelationID, s.unit.Name, c.Now())
-	})
+	return update(c, func(tx *state.Tx, s self) error { return leaveOwn(tx, c, s, a.RelationID) })
+}
+
+// leaveOwn takes the unit out of a relation of its own application. One that is
+// gone has been left.
+func leaveOwn(tx *state.Tx, c facade.Call, s self, id int) error {
+	r, err := relation.Get(tx, s.scope, id)
+	if err != nil {
+		return nil //nolint:nilerr // gone is what was asked for
+	}
+	if !r.Involves(s.unit.Application) {
+		return &relation.NotFoundError{What: strconv.Itoa(id)}
+	}
+	return removal.LeaveScope(tx, s.model, id, s.unit.Name, c.Now())
 }
 
 func commit(_ Service, c facade.Call, a agentapi.CommitArgs) (agentapi.CommitResult, error) {
@@ -248,7 +266,7 @@ func commit(_ Service, c facade.Call, a agentapi.CommitArgs) (agentapi.CommitRes
 			return err
 		}
 		if a.RelationID >= 0 && strings.HasSuffix(a.Hook, "-relation-broken") {
-			return removal.LeaveScope(tx, s.model, a.RelationID, s.unit.Name, c.Now())
+			return leaveOwn(tx, c, s, a.RelationID)
 		}
 		return nil
 	})
@@ -303,10 +321,9 @@ func commitUnit(tx *state.Tx, c facade.Call, s self, a agentapi.CommitArgs) erro
 		}
 	}
 	changed := false
-	if a.CharmURL != "" && a.CharmURL != s.unit.CharmURL {
-		if !charmstore.Table.Has(tx, s.scope, a.CharmURL) {
-			return &charmstore.NotFoundError{URL: a.CharmURL}
-		}
+	// Only the application's own charm is recorded: what a unit is said to run
+	// is what it may download.
+	if a.CharmURL == app.CharmURL && a.CharmURL != s.unit.CharmURL {
 		s.unit.CharmURL, changed = a.CharmURL, true
 	}
 	if a.ClearResolved && s.unit.Resolved != "" {
