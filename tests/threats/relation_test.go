@@ -13,6 +13,7 @@ import (
 	"github.com/scarab-ops/scarab/domain/lease"
 	"github.com/scarab-ops/scarab/domain/model"
 	"github.com/scarab-ops/scarab/domain/relation"
+	"github.com/scarab-ops/scarab/domain/unit"
 	"github.com/scarab-ops/scarab/names"
 	"github.com/scarab-ops/scarab/state"
 	"github.com/scarab-ops/scarab/tests/cluster"
@@ -238,7 +239,18 @@ func foreignRelations(t *testing.T, _ *env) {
 		if err := evil.Unit().LeaderSet(ctx, map[string]string{"k": "evil"}); err == nil {
 			t.Error("one who does not lead wrote the leader's settings")
 		}
+		if err := evil.Unit().LeaveScope(ctx, bench.RelationBD); err == nil {
+			t.Error("a/0 left a relation that is not its own")
+		}
 	})
+	// A unit may download what it is said to run, so it may not choose that.
+	taker := w.Charm(bench.M1, "taker")
+	if _, err := evil.Unit().Commit(ctx, agentapi.CommitArgs{OpID: "charm", RelationID: -1, CharmURL: taker}); err != nil {
+		t.Fatal(err)
+	}
+	if u, err := unit.Get(w.Store.View(), model.ScopeOf(bench.M1), "a/0"); err != nil || u.CharmURL == taker {
+		t.Errorf("a/0 is recorded with another application's charm %q (%v)", u.CharmURL, err)
+	}
 	for _, u := range []string{"b/0", "d/0"} {
 		if m, ok := relation.MemberOf(w.Store.View(), model.ScopeOf(bench.M1), bench.RelationBD, names.Unit(u)); !ok || m.Departed {
 			t.Errorf("%s was put out of its relation", u)
