@@ -1,6 +1,6 @@
 module github.com/scarab-ops/scarab
 
-go 1.26.0
+go 1.26.8
 
 require (
 	github.com/anishathalye/porcupine v1.3.1
