@@ -21,7 +21,10 @@ var (
 )
 
 func open(t *testing.T) (*state.Store, engine.Config) {
-	st, err := state.Open(t.Context(), state.NewMem())
+	// The store outlives the engine, which is ended in a cleanup of its own.
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	st, err := state.Open(ctx, state.NewMem())
 	if err != nil {
 		t.Fatal(err)
 	}
