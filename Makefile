@@ -45,7 +45,10 @@ purge: quickstart-down ## quickstart-down, and remove the caches too
 
 .PHONY: test
 test: setup setup-test build $(TESTSUM) ## everything that must hold, race detector on
-	@CGO_ENABLED=1 SCARAB_BIN=$(BIN) $(TESTSUM) -name test -no-skip -- -race -timeout 14m -p 2 ./...
+	@# The sample charms are no Go: their hooks call this test's own binary as hook
+	# tools, hundreds of times, and the race detector only makes it slow to start.
+	pkgs=$$($(GO) list ./... | grep -v '/charms$$')
+	CGO_ENABLED=1 SCARAB_BIN=$(BIN) $(TESTSUM) -name test -no-skip -plain ./charms -- -race -timeout 14m -p 2 $$pkgs
 
 .PHONY: conformance
 conformance: setup setup-test build $(TESTSUM) ## charms written to check semantics, on real machines

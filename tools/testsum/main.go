@@ -38,12 +38,26 @@ func main() {
 	name := flag.String("name", "test", "name in the closing line")
 	noSkip := flag.Bool("no-skip", false, "count skipped tests as failed")
 	verbose := flag.Bool("v", false, "print the output of tests that pass, too")
+	plain := flag.String("plain", "", "a package to test afterwards, without the flags")
 	flag.Parse()
-	os.Exit(run(*name, *noSkip, *verbose, flag.Args()))
+	runs := [][]string{flag.Args()}
+	if *plain != "" {
+		runs = append(runs, []string{*plain})
+	}
+	start := time.Now() //nolint:forbidigo // a tool for people
+	t := &tally{output: map[string][]string{}, verbose: *verbose, noSkip: *noSkip, out: os.Stdout}
+	for _, args := range runs {
+		if err := t.run(args); err != nil {
+			fmt.Fprintln(os.Stderr, "ERROR cannot run go test:", err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(t.close(*name, time.Since(start))) //nolint:forbidigo // a tool for people
 }
 
-func run(name string, noSkip, verbose bool, args []string) int {
-	start := time.Now() //nolint:forbidigo // a tool for people
+// run adds one run of go test to the tally.
+func (t *tally) run(args []string) error {
+	before := t.failed
 	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
 	cmd.Stderr = os.Stderr
 	pipe, err := cmd.StdoutPipe()
@@ -51,10 +65,8 @@ func run(name string, noSkip, verbose bool, args []string) int {
 		err = cmd.Start()
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "ERROR cannot run go test:", err)
-		return 1
+		return err
 	}
-	t := &tally{output: map[string][]string{}, verbose: verbose, noSkip: noSkip, out: os.Stdout}
 	in := bufio.NewScanner(pipe)
 	in.Buffer(make([]byte, 1<<20), 16<<20)
 	for in.Scan() {
@@ -65,14 +77,18 @@ func run(name string, noSkip, verbose bool, args []string) int {
 		}
 		t.take(e)
 	}
-	waitErr := cmd.Wait()
-	if waitErr != nil && t.failed == 0 {
+	if err := cmd.Wait(); err != nil && t.failed == before {
 		t.failed++
 	}
+	return nil
+}
+
+// close prints the sums and returns the exit code.
+func (t *tally) close(name string, took time.Duration) int {
 	for _, s := range slices.Sorted(slices.Values(t.skipped)) {
 		fmt.Fprintln(t.out, "SKIPPED", s)
 	}
-	fmt.Fprintf(t.out, "took %s\n", time.Since(start).Round(time.Second)) //nolint:forbidigo // a tool for people
+	fmt.Fprintf(t.out, "took %s\n", took.Round(time.Second))
 	fmt.Fprintf(t.out, "%s: %d passed, %d failed\n", name, t.passed, t.failed)
 	if t.failed > 0 || t.passed == 0 {
 		return 1
