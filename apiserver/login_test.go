@@ -215,6 +215,23 @@ func TestAgentLoginRate(t *testing.T) {
 	}
 }
 
+// TestStrangersDoNotSpendTheAgentsLogins: whoever has no certificate of ours
+// uses up the strangers' budget, and agents still come in.
+func TestStrangersDoNotSpendTheAgentsLogins(t *testing.T) {
+	b := start(t, func(c *apiserver.Config) { c.Limits.AgentBurst, c.Limits.AgentEvery = 3, time.Hour })
+	last := ""
+	for range 5 {
+		_, last = b.open("/model/"+string(m1)+"/api", nil).login("unit-app-0", "nope", "")
+	}
+	if last != "try again | try again" {
+		t.Fatalf("strangers have no limit: %s", last)
+	}
+	cert := b.agentCert("unit-app-0", m1, time.Hour)
+	if _, got := b.open("/model/"+string(m1)+"/api", cert).login("unit-app-0", agentPW+"unit-app-0", ""); got != "ok" {
+		t.Errorf("an agent with its certificate got %s", got)
+	}
+}
+
 func TestUsersAreSlowedNotLockedOut(t *testing.T) {
 	b := start(t, func(c *apiserver.Config) {
 		c.Limits.FreeTries, c.Limits.FirstWait, c.Limits.MaxWait = 2, 2*time.Second, 3*time.Second
