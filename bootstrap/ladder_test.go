@@ -40,9 +40,13 @@ func denyNamespaces() {
 	)
 	p := []unix.SockFilter{
 		{Code: load, K: 0},
-		{Code: equal, K: unix.SYS_CLONE3, Jf: 1}, {Code: ret, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
-		{Code: equal, K: unix.SYS_CLONE, Jt: 1}, {Code: equal, K: unix.SYS_UNSHARE, Jf: 3},
-		{Code: load, K: 16}, {Code: anyBit, K: unix.CLONE_NEWUSER, Jf: 1}, {Code: ret, K: refuse},
+		{Code: equal, K: unix.SYS_CLONE3, Jf: 1},
+		{Code: ret, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+		{Code: equal, K: unix.SYS_CLONE, Jt: 1},
+		{Code: equal, K: unix.SYS_UNSHARE, Jf: 3},
+		{Code: load, K: 16},
+		{Code: anyBit, K: unix.CLONE_NEWUSER, Jf: 1},
+		{Code: ret, K: refuse},
 		{Code: ret, K: unix.SECCOMP_RET_ALLOW},
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {

@@ -216,8 +216,10 @@ func relationSet(c *call) (any, error) {
 
 func networkGet(c *call) (any, error) {
 	a := c.m.Addresses[c.unit]
-	return map[string]any{"ingress-addresses": []string{a}, "egress-subnets": []string{a + "/32"},
-		"bind-addresses": []any{map[string]any{"interface-name": "eth0", "addresses": []any{map[string]any{"value": a}}}}}, nil
+	return map[string]any{
+		"ingress-addresses": []string{a}, "egress-subnets": []string{a + "/32"},
+		"bind-addresses": []any{map[string]any{"interface-name": "eth0", "addresses": []any{map[string]any{"value": a}}}},
+	}, nil
 }
 
 func openPort(c *call) (any, error) {

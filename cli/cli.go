@@ -76,12 +76,22 @@ func Root(s *session.Session) *cobra.Command {
 		return &session.Usage{Text: "cannot understand the command line: " + err.Error()}
 	})
 	s.Global(root)
-	for _, g := range []struct{ id, title string }{{"controllers", "Controllers, users, clouds:"}, {"models", "Models:"}, {"apps", "Applications:"},
-		{"machines", "Machines:"}, {"tasks", "Running things:"}, {"observe", "Looking and waiting:"}, {"other", "Other:"}} {
+	for _, g := range []struct{ id, title string }{
+		{"controllers", "Controllers, users, clouds:"},
+		{"models", "Models:"},
+		{"apps", "Applications:"},
+		{"machines", "Machines:"},
+		{"tasks", "Running things:"},
+		{"observe", "Looking and waiting:"},
+		{"other", "Other:"},
+	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 	}
-	for _, list := range [][]*cobra.Command{controllers.Commands(s), models.Commands(s), apps.Commands(s), machines.Commands(s), tasks.Commands(s),
-		observe.Commands(s), {versionCommand(s), completionCommand(s, root)}} {
+	for _, list := range [][]*cobra.Command{
+		controllers.Commands(s), models.Commands(s), apps.Commands(s), machines.Commands(s), tasks.Commands(s),
+		observe.Commands(s),
+		{versionCommand(s), completionCommand(s, root)},
+	} {
 		root.AddCommand(list...)
 	}
 	root.SetHelpCommand(helpCommand(s, root))

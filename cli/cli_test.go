@@ -92,8 +92,10 @@ func introduce(dir string, s *clitest.Server) error {
 	}
 	ctx := context.Background()
 	return errors.Join(
-		st.SetController(ctx, "prod", store.Controller{UUID: clitest.ControllerUUID, Endpoints: []string{s.Address}, CACert: s.CA, Cloud: "localhost", Region: "localhost",
-			Type: "lxd", AgentVersion: "3.6.12", Machines: 1, ActiveMachines: 1}, true),
+		st.SetController(ctx, "prod", store.Controller{
+			UUID: clitest.ControllerUUID, Endpoints: []string{s.Address}, CACert: s.CA, Cloud: "localhost", Region: "localhost",
+			Type: "lxd", AgentVersion: "3.6.12", Machines: 1, ActiveMachines: 1,
+		}, true),
 		st.SetAccount(ctx, "prod", store.Account{User: "admin", Password: store.NewPassword(clitest.Password), Access: "superuser"}),
 		st.SetModel(ctx, "prod", "admin/controller", store.Model{UUID: clitest.AdminModelUUID, Type: "iaas"}, false),
 		st.SetModel(ctx, "prod", "admin/dev", store.Model{UUID: clitest.ModelUUID, Type: "iaas"}, true),
@@ -207,8 +209,10 @@ func (b *boot) Start(_ context.Context, r session.BootstrapRequest, report func(
 	}
 	report(session.Step{Name: "start the host agent"})
 	report(session.Step{Name: "start the host agent", Done: true})
-	return session.Bootstrapped{ControllerUUID: clitest.ControllerUUID, ControllerModelUUID: clitest.AdminModelUUID, Addresses: []string{b.f.server.Address},
-		CACert: b.f.server.CA, User: "admin", Password: store.NewPassword(clitest.Password), CloudType: "lxd", Version: "3.6.12"}, nil
+	return session.Bootstrapped{
+		ControllerUUID: clitest.ControllerUUID, ControllerModelUUID: clitest.AdminModelUUID, Addresses: []string{b.f.server.Address},
+		CACert: b.f.server.CA, User: "admin", Password: store.NewPassword(clitest.Password), CloudType: "lxd", Version: "3.6.12",
+	}, nil
 }
 
 func (b *boot) Destroy(_ context.Context, r session.DestroyRequest, report func(session.Step)) error {

@@ -24,8 +24,10 @@ func bare(t *testing.T, out *bytes.Buffer) session.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return session.Config{Stdin: strings.NewReader(""), Stdout: out, Stderr: out, Getenv: func(string) string { return "" }, Now: now, Store: st,
-		Terminal: &terminal{in: strings.NewReader(""), err: out}}
+	return session.Config{
+		Stdin: strings.NewReader(""), Stdout: out, Stderr: out, Getenv: func(string) string { return "" }, Now: now, Store: st,
+		Terminal: &terminal{in: strings.NewReader(""), err: out},
+	}
 }
 
 func walk(c *cobra.Command, path []string, each func(c *cobra.Command, path []string)) {

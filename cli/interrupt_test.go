@@ -98,8 +98,10 @@ func TestWatchRedrawsOnChangesOnly(t *testing.T) {
 	defer cancel()
 	done := make(chan int, 1)
 	go func() {
-		done <- cli.Main(ctx, session.Config{Stdin: strings.NewReader(""), Stdout: sc, Stderr: io.Discard, Getenv: func(string) string { return "" }, Now: now, Store: st,
-			Dial: connect.New(connect.Config{}), Terminal: sc}, []string{"status", "--watch", "20ms", "--no-color"})
+		done <- cli.Main(ctx, session.Config{
+			Stdin: strings.NewReader(""), Stdout: sc, Stderr: io.Discard, Getenv: func(string) string { return "" }, Now: now, Store: st,
+			Dial: connect.New(connect.Config{}), Terminal: sc,
+		}, []string{"status", "--watch", "20ms", "--no-color"})
 	}()
 	first, second := <-sc.saw, <-sc.saw
 	if !strings.Contains(first, "waiting") || !strings.Contains(second, "active") || !strings.HasPrefix(second, "\x1b[H") || strings.Contains(second, "\x1b[2J") {

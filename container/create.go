@@ -65,9 +65,11 @@ func (r *Runtime) Create(ctx context.Context, s Spec) (Machine, error) {
 }
 
 func (r *Runtime) describe(id string, s *Spec) *Machine {
-	m := &Machine{ID: id, Key: s.Key, Controller: s.Controller, State: StateCreating, Isolation: r.cfg.Isolation,
+	m := &Machine{
+		ID: id, Key: s.Key, Controller: s.Controller, State: StateCreating, Isolation: r.cfg.Isolation,
 		Profile: s.Profile, Hostname: s.Hostname, Root: s.Root, Limits: s.Limits, Start: s.Start,
-		Resolvers: s.Resolvers, Meta: s.Meta, Created: r.cfg.Now(), BootID: proc.BootID()}
+		Resolvers: s.Resolvers, Meta: s.Meta, Created: r.cfg.Now(), BootID: proc.BootID(),
+	}
 	if r.cfg.Isolation != IsolationContainer {
 		m.Limits = Limits{} // nothing could hold them: the record does not promise them
 	}
@@ -233,8 +235,10 @@ func (r *Runtime) equip(m *Machine) (root int, err error) {
 
 // tellInit sends what the machine is to be, with the descriptors it needs.
 func (r *Runtime) tellInit(conn *net.UnixConn, m *Machine, root int, files []File) error {
-	s := initSpec{Hostname: m.Hostname, Profile: m.Profile, Isolation: m.Isolation, Address: m.Address, Gateway: r.net.gateway(),
-		Resolvers: m.Resolvers, HostFiles: m.HostFiles, Masked: confine.SystemMasked(), Start: m.Start}
+	s := initSpec{
+		Hostname: m.Hostname, Profile: m.Profile, Isolation: m.Isolation, Address: m.Address, Gateway: r.net.gateway(),
+		Resolvers: m.Resolvers, HostFiles: m.HostFiles, Masked: confine.SystemMasked(), Start: m.Start,
+	}
 	for _, f := range files {
 		if f.Host == "" {
 			s.Files = append(s.Files, f)

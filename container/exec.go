@@ -119,8 +119,10 @@ func enter(args []string) error {
 	if err != nil {
 		return fmt.Errorf("cannot enter the machine: install util-linux: %w", err)
 	}
-	call := []string{"nsenter", "--target", args[0], "--user", "--mount", "--pid", "--net", "--uts", "--ipc",
-		"--cgroup", "--root=/proc/" + args[0] + "/root"}
+	call := []string{
+		"nsenter", "--target", args[0], "--user", "--mount", "--pid", "--net", "--uts", "--ipc",
+		"--cgroup", "--root=/proc/" + args[0] + "/root",
+	}
 	if args[3] == "1" { // we are the machine's only user, and groups cannot be set
 		call = append(call, "--preserve-credentials")
 	} else {

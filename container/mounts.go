@@ -90,8 +90,10 @@ func mountKernel() error {
 			return fmt.Errorf("cannot mount /%s: %w", m.target, err)
 		}
 	}
-	for link, target := range map[string]string{"dev/ptmx": "pts/ptmx", "dev/fd": "/proc/self/fd",
-		"dev/stdin": "/proc/self/fd/0", "dev/stdout": "/proc/self/fd/1", "dev/stderr": "/proc/self/fd/2"} {
+	for link, target := range map[string]string{
+		"dev/ptmx": "pts/ptmx", "dev/fd": "/proc/self/fd",
+		"dev/stdin": "/proc/self/fd/0", "dev/stdout": "/proc/self/fd/1", "dev/stderr": "/proc/self/fd/2",
+	} {
 		if err := os.Symlink(target, link); err != nil {
 			return fmt.Errorf("cannot make /%s: %w", link, err)
 		}

@@ -39,8 +39,10 @@ func Lacks(kind Isolation) []string {
 	case IsolationRootless:
 		return []string{"limits of memory, processors and disk are not held and systemd does not run inside, for no control groups are ours"}
 	case IsolationProcess:
-		out := []string{"machines have the host's programs and network: ports of one are in the way of another's, and no packet is filtered",
-			"limits of memory, processors and disk are not held"}
+		out := []string{
+			"machines have the host's programs and network: ports of one are in the way of another's, and no packet is filtered",
+			"limits of memory, processors and disk are not held",
+		}
 		if v, err := confine.LandlockVersion(); os.Geteuid() != 0 && (err != nil || v < confine.ResolveUnixSince) {
 			out = append(out, "this kernel does not keep a machine from sockets that its user listens on (a session bus, an agent for keys): "+
 				"run charms that you trust, or as a user who has none")
@@ -53,9 +55,11 @@ func Lacks(kind Isolation) []string {
 // tryClone makes a process in new namespaces that ends at once.
 func tryClone(flags uintptr) error {
 	cmd := exec.Command("/bin/true")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags,
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  flags,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}}
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}},
+	}
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("cannot make namespaces: %w", err)
 	}

@@ -135,9 +135,11 @@ func (r *Runtime) startProcess(ctx context.Context, m *Machine, files []File) er
 
 func boundCommand(ctx context.Context, m *Machine, spec boundSpec, conn *os.File) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", boundArg)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "container=scarab",
+	cmd.Env = []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "container=scarab",
 		EnvIsolation + "=" + string(IsolationProcess), EnvMachineDir + "=" + spec.Dir, EnvMachineRun + "=" + spec.Run,
-		"HOME=" + filepath.Join(spec.Dir, "root"), "TMPDIR=" + filepath.Join(spec.Dir, "tmp")}
+		"HOME=" + filepath.Join(spec.Dir, "root"), "TMPDIR=" + filepath.Join(spec.Dir, "tmp"),
+	}
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{conn}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

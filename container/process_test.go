@@ -92,9 +92,11 @@ func confined(t *testing.T, r *Runtime) {
 	if got != "CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2" {
 		t.Errorf("privileges: %q", got)
 	}
-	for _, script := range []string{"cat " + secret, "ls " + home, "ls /root", "ls /home", "touch /tmp/x-$$", "touch /etc/x-$$", "ls /var/lib", "ls /dev/shm",
+	for _, script := range []string{
+		"cat " + secret, "ls " + home, "ls /root", "ls /home", "touch /tmp/x-$$", "touch /etc/x-$$", "ls /var/lib", "ls /dev/shm",
 		"cat /proc/1/environ", "unshare -U true", "mount -t tmpfs x /mnt", "chroot / true", "ls " + r.cfg.RunDir,
-		fmt.Sprintf("cat /proc/%d/environ", os.Getpid()), fmt.Sprintf("head -c 1 /proc/%d/mem", os.Getpid()), "cat " + r.store.dir + "/machines/" + m.ID + "/machine.json"} {
+		fmt.Sprintf("cat /proc/%d/environ", os.Getpid()), fmt.Sprintf("head -c 1 /proc/%d/mem", os.Getpid()), "cat " + r.store.dir + "/machines/" + m.ID + "/machine.json",
+	} {
 		if out, code := run(t, r, m.ID, "/bin/sh", "-c", script); code == 0 {
 			t.Errorf("%s is allowed: %s", script, out)
 		}
@@ -145,8 +147,9 @@ func treeEnds(t *testing.T, r *Runtime) {
 	if err := r.Destroy(context.Background(), m.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Kill(far, 0); err != unix.ESRCH {
-		t.Errorf("the daemon outlived its machine: %v", err)
+	// A dead process stays listed until whoever inherited it takes its end.
+	if _, living := proc.State(far); living {
+		t.Errorf("the daemon outlived its machine")
 	}
 	for _, dir := range []string{r.store.machineDir(m.ID), r.runDirOf(m.ID)} {
 		if _, err := os.Lstat(dir); !os.IsNotExist(err) {

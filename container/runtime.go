@@ -109,8 +109,10 @@ func New(cfg Config) (*Runtime, error) {
 	if err := os.Chmod(filepath.Join(cfg.Dir, "machines"), 0o700); err != nil {
 		return nil, fmt.Errorf("cannot run containers: %w", err)
 	}
-	r := &Runtime{cfg: cfg, store: store{cfg.Dir}, machines: map[string]*Machine{}, busy: map[string]chan struct{}{},
-		watchers: map[chan struct{}]bool{}}
+	r := &Runtime{
+		cfg: cfg, store: store{cfg.Dir}, machines: map[string]*Machine{}, busy: map[string]chan struct{}{},
+		watchers: map[chan struct{}]bool{},
+	}
 	if err := r.lock(); err != nil {
 		return nil, err
 	}
@@ -174,8 +176,10 @@ func (r *Runtime) takeCharge() error {
 	if r.exits, err = proc.NewExitWatch(r.onExit); err != nil {
 		return err
 	}
-	r.net = &network{file: filepath.Join(r.cfg.Dir, "network.json"),
-		cfg: networkConfig{r.cfg.Bridge, r.cfg.PortPrefix, r.cfg.Subnet}}
+	r.net = &network{
+		file: filepath.Join(r.cfg.Dir, "network.json"),
+		cfg:  networkConfig{r.cfg.Bridge, r.cfg.PortPrefix, r.cfg.Subnet},
+	}
 	if r.cfg.Isolation != IsolationContainer {
 		r.groups = &cgroup.Groups{} // they belong to somebody else
 	} else if err = r.takeGroups(); err != nil {
@@ -188,8 +192,10 @@ func (r *Runtime) takeCharge() error {
 	if err := r.net.ensure(); err != nil {
 		return err
 	}
-	r.wall = firewall.New(firewall.Config{Table: r.cfg.Table, Bridge: r.cfg.Bridge, PortPrefix: r.cfg.PortPrefix,
-		Subnet: r.net.rec.Subnet, HostTCP: r.cfg.HostTCP, HostDNS: r.cfg.HostDNS, RouteOthers: r.net.routedOthers()})
+	r.wall = firewall.New(firewall.Config{
+		Table: r.cfg.Table, Bridge: r.cfg.Bridge, PortPrefix: r.cfg.PortPrefix,
+		Subnet: r.net.rec.Subnet, HostTCP: r.cfg.HostTCP, HostDNS: r.cfg.HostDNS, RouteOthers: r.net.routedOthers(),
+	})
 	return r.adopt()
 }
 

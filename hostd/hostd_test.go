@@ -184,8 +184,10 @@ func TestControllerIsKeptRunning(t *testing.T) {
 	cfg := testConfig(t)
 	dir := filepath.Dir(filepath.Dir(cfg.Socket))
 	log := filepath.Join(dir, "log")
-	cfg.Controller = &ControllerConfig{Argv: []string{"/bin/sh", "-c", "echo began as $(id -u):$(id -G); exec sleep 1000"},
-		Dir: "/", UID: testUID, GID: testUID, Log: log}
+	cfg.Controller = &ControllerConfig{
+		Argv: []string{"/bin/sh", "-c", "echo began as $(id -u):$(id -G); exec sleep 1000"},
+		Dir:  "/", UID: testUID, GID: testUID, Log: log,
+	}
 	c, done, cancel := running(t, cfg)
 	began := func() int {
 		data, _ := os.ReadFile(log)
@@ -229,8 +231,10 @@ func TestMachineOnTheWire(t *testing.T) {
 	if err := c.Prepare(ctx, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
-	spec := provider.StartSpec{Key: "m/0", ControllerID: "mine", MachineID: "0", Hostname: "scarab-0", Base: provider.Base{Name: "ubuntu", Channel: "22.04/stable"},
-		Files: []provider.File{{Path: "/etc/x", Mode: 0o600, Data: []byte("x")}}, Start: []string{"/bin/sleep", "1000"}}
+	spec := provider.StartSpec{
+		Key: "m/0", ControllerID: "mine", MachineID: "0", Hostname: "scarab-0", Base: provider.Base{Name: "ubuntu", Channel: "22.04/stable"},
+		Files: []provider.File{{Path: "/etc/x", Mode: 0o600, Data: []byte("x")}}, Start: []string{"/bin/sleep", "1000"},
+	}
 	inst, err := c.Start(ctx, spec)
 	if err != nil {
 		t.Fatal(err)

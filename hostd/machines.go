@@ -108,9 +108,11 @@ func (s *server) startMachine(ctx context.Context, spec *provider.StartSpec) (pr
 	if err != nil {
 		return provider.Instance{}, err
 	}
-	c := container.Spec{Key: spec.Key, Controller: spec.ControllerID, Hostname: spec.Hostname, Root: img.Root,
+	c := container.Spec{
+		Key: spec.Key, Controller: spec.ControllerID, Hostname: spec.Hostname, Root: img.Root,
 		Profile: s.profile(), Files: own, Start: spec.Start, Resolvers: resolvers, Meta: data,
-		Limits: container.Limits{Cores: spec.Constraints.Cores, MemMiB: spec.Constraints.MemMiB, DiskMiB: spec.Constraints.RootDiskMiB}}
+		Limits: container.Limits{Cores: spec.Constraints.Cores, MemMiB: spec.Constraints.MemMiB, DiskMiB: spec.Constraints.RootDiskMiB},
+	}
 	for _, f := range spec.Files {
 		c.Files = append(c.Files, container.File{Path: f.Path, Mode: f.Mode, Data: f.Data, Host: f.Host})
 	}
@@ -136,8 +138,10 @@ func (s *server) startProcess(ctx context.Context, spec *provider.StartSpec) (pr
 	if err != nil {
 		return provider.Instance{}, fmt.Errorf("cannot describe the machine: %w", err)
 	}
-	c := container.Spec{Key: spec.Key, Controller: spec.ControllerID, Hostname: spec.Hostname, Root: "/",
-		Profile: container.ProfilePlain, Start: spec.Start, Meta: data}
+	c := container.Spec{
+		Key: spec.Key, Controller: spec.ControllerID, Hostname: spec.Hostname, Root: "/",
+		Profile: container.ProfilePlain, Start: spec.Start, Meta: data,
+	}
 	for _, f := range spec.Files {
 		c.Files = append(c.Files, container.File{Path: f.Path, Mode: f.Mode, Data: f.Data, Host: f.Host})
 	}
@@ -273,8 +277,10 @@ func (s *server) hostSettings(ctx context.Context) (map[string]string, error) {
 func instanceOf(m *container.Machine) provider.Instance {
 	var extra meta
 	_ = json.Unmarshal(m.Meta, &extra) // ours; a damaged one loses its notes only
-	status := map[container.State]string{container.StateCreating: "pending", container.StateRunning: "running",
-		container.StateStopped: "stopped", container.StateRemoving: "stopped"}[m.State]
+	status := map[container.State]string{
+		container.StateCreating: "pending", container.StateRunning: "running",
+		container.StateStopped: "stopped", container.StateRemoving: "stopped",
+	}[m.State]
 	hw := provider.Hardware{Arch: runtime.GOARCH, Cores: m.Limits.Cores, MemMiB: m.Limits.MemMiB, RootDiskMiB: m.Limits.DiskMiB}
 	if hw.Cores == 0 || hw.Cores > runtime.NumCPU() {
 		hw.Cores = runtime.NumCPU()
@@ -282,9 +288,11 @@ func instanceOf(m *container.Machine) provider.Instance {
 	if hw.MemMiB == 0 {
 		hw.MemMiB = hostMemory()
 	}
-	return provider.Instance{ID: provider.InstanceID(m.ID), Key: m.Key, Status: status, Message: message(m),
+	return provider.Instance{
+		ID: provider.InstanceID(m.ID), Key: m.Key, Status: status, Message: message(m),
 		Addresses: []string{m.Address.String()}, Hardware: hw, Isolation: string(m.Isolation),
-		BaseNote: extra.Note, Base: extra.Base, Ready: m.Ready, ImageShort: extra.Image}
+		BaseNote: extra.Note, Base: extra.Base, Ready: m.Ready, ImageShort: extra.Image,
+	}
 }
 
 // message tells the state of a machine's own init.

@@ -187,8 +187,10 @@ func (o *outer) once(ctx context.Context) error {
 		_ = theirs.Close()
 		return err
 	}
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=" + os.Getenv("HOME"),
-		"USER=" + os.Getenv("USER")}
+	cmd.Env = []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=" + os.Getenv("HOME"),
+		"USER=" + os.Getenv("USER"),
+	}
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = "/", os.Stdout, os.Stderr, []*os.File{theirs}
 	err = cmd.Start()
 	_ = theirs.Close()

@@ -71,8 +71,10 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 			}
 		})
 	}
-	srv := &http.Server{Handler: mux, ConnContext: withPeer, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
-		IdleTimeout: 2 * time.Minute, BaseContext: func(net.Listener) context.Context { return ctx }}
+	srv := &http.Server{
+		Handler: mux, ConnContext: withPeer, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10,
+		IdleTimeout: 2 * time.Minute, BaseContext: func(net.Listener) context.Context { return ctx },
+	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
@@ -150,8 +152,10 @@ func work(w http.ResponseWriter, f func(progress func(string)) error) error {
 }
 
 func (s *server) status(w http.ResponseWriter, _ *http.Request) error {
-	st := hostapi.Status{Version: s.cfg.Version, Isolation: string(s.rung.kind), Why: s.rung.why, Relayed: s.rung.relayed, Subnet: s.machines.Subnet().String(),
-		Gateway: s.machines.Gateway().String(), Machines: len(s.machines.List())}
+	st := hostapi.Status{
+		Version: s.cfg.Version, Isolation: string(s.rung.kind), Why: s.rung.why, Relayed: s.rung.relayed, Subnet: s.machines.Subnet().String(),
+		Gateway: s.machines.Gateway().String(), Machines: len(s.machines.List()),
+	}
 	st.ControllerPid, st.Restarts = s.child.state()
 	st.ControllerUID = s.cfg.controllerUID()
 	return answer(w, st)

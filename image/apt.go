@@ -145,7 +145,8 @@ func (a *Apt) Check() error {
 // Sources is the source list of a release.
 func (a *Apt) Sources(suite string) string {
 	lines := []string{
-		"Types: deb\nURIs: " + a.Mirror + "\nSuites: " + suite + " " + suite + "-updates\nComponents: main\nSigned-By: " + debianKeyring + "\n"}
+		"Types: deb\nURIs: " + a.Mirror + "\nSuites: " + suite + " " + suite + "-updates\nComponents: main\nSigned-By: " + debianKeyring + "\n",
+	}
 	if a.Security != "" {
 		lines = append(lines, "Types: deb\nURIs: "+a.Security+"\nSuites: "+suite+"-security\nComponents: main\nSigned-By: "+debianKeyring+"\n")
 	}

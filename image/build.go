@@ -15,8 +15,10 @@ import (
 
 // packages are what authors of charms expect of a cloud's image.
 func packages() []string {
-	return []string{"ca-certificates", "curl", "dbus", "iproute2", "iputils-ping", "libpam-systemd", "netbase", "openssh-server",
-		"openssl", "python3", "python3-yaml", "sudo", "systemd-sysv", "tmux"}
+	return []string{
+		"ca-certificates", "curl", "dbus", "iproute2", "iputils-ping", "libpam-systemd", "netbase", "openssh-server",
+		"openssl", "python3", "python3-yaml", "sudo", "systemd-sysv", "tmux",
+	}
 }
 
 // suiteOf is Debian's name of a release that can be built.
@@ -139,10 +141,12 @@ func (s *Store) build(ctx context.Context, name string, progress func(string)) (
 }
 
 func buildArgs(suite, sources, overlay string, options []string) []string {
-	args := []string{"--mode=root", "--variant=apt", "--format=tar", "--include=" + strings.Join(packages(), ","),
+	args := []string{
+		"--mode=root", "--variant=apt", "--format=tar", "--include=" + strings.Join(packages(), ","),
 		"--skip=output/dev", "--aptopt=APT::Install-Recommends \"false\"", "--aptopt=Acquire::Languages \"none\"",
 		"--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
-		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-include=/usr/share/doc/*/copyright"}
+		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+	}
 	for _, o := range options {
 		args = append(args, "--aptopt="+o)
 	}

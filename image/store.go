@@ -275,8 +275,10 @@ func (s *Store) keep(ctx context.Context, name, source string, tar io.Reader) (I
 	if err = errors.Join(err, zw.Close(), f.Sync()); err != nil {
 		return Image{}, fmt.Errorf("cannot keep image %s: %w", name, err)
 	}
-	img := Image{Name: name, Arch: runtime.GOARCH, Source: source, Digest: hex.EncodeToString(sum.Sum(nil)),
-		Bytes: sum.n, Created: time.Now().UTC()}
+	img := Image{
+		Name: name, Arch: runtime.GOARCH, Source: source, Digest: hex.EncodeToString(sum.Sum(nil)),
+		Bytes: sum.n, Created: time.Now().UTC(),
+	}
 	if err := os.Rename(f.Name(), s.file(name, "image.tar.zst")); err != nil {
 		return Image{}, fmt.Errorf("cannot keep image %s: %w", name, err)
 	}

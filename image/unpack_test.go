@@ -91,8 +91,10 @@ func TestUnpackKeepsWhatARootNeeds(t *testing.T) {
 	if err := Unpack(bytes.NewReader(data), dir); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]os.FileMode{"usr/bin/sudo": 0o755 | os.ModeSetuid, "usr/bin/same": 0o755 | os.ModeSetuid,
-		"tmp": 0o777 | os.ModeSticky | os.ModeDir, "home/bob": 0o500 | os.ModeDir, "home/bob/x": 0o600} {
+	for name, want := range map[string]os.FileMode{
+		"usr/bin/sudo": 0o755 | os.ModeSetuid, "usr/bin/same": 0o755 | os.ModeSetuid,
+		"tmp": 0o777 | os.ModeSticky | os.ModeDir, "home/bob": 0o500 | os.ModeDir, "home/bob/x": 0o600,
+	} {
 		st, err := os.Lstat(filepath.Join(dir, name))
 		if err != nil || st.Mode() != want {
 			t.Errorf("%s is %v, %v; want %v", name, st, err, want)
@@ -216,8 +218,12 @@ func TestSources(t *testing.T) {
 			t.Errorf("%s: %+v", name, a)
 		}
 	}
-	for _, bad := range []Apt{{Mirror: "http://x/debian\nTrusted: yes"}, {Mirror: "file:///etc"}, {Mirror: "http://x/debian", Options: []string{`APT::Update::Pre-Invoke "sh";`}},
-		{Mirror: "http://x/debian", Options: []string{"Acquire::http::Proxy \"x\"; APT::Y \"z\";"}}} {
+	for _, bad := range []Apt{
+		{Mirror: "http://x/debian\nTrusted: yes"},
+		{Mirror: "file:///etc"},
+		{Mirror: "http://x/debian", Options: []string{`APT::Update::Pre-Invoke "sh";`}},
+		{Mirror: "http://x/debian", Options: []string{"Acquire::http::Proxy \"x\"; APT::Y \"z\";"}},
+	} {
 		if err := bad.Check(); err == nil {
 			t.Errorf("%+v was taken", bad)
 		}

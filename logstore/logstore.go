@@ -293,8 +293,10 @@ func (l *log) append(entity string, rs []Record) error {
 			continue
 		}
 		if src.dropped > 0 {
-			kept = append(kept, Record{Time: now.UTC(), Entity: entity, Module: "scarab.log", Level: Warning,
-				Message: fmt.Sprintf("%d lines dropped: this source logs more than its budget", src.dropped)})
+			kept = append(kept, Record{
+				Time: now.UTC(), Entity: entity, Module: "scarab.log", Level: Warning,
+				Message: fmt.Sprintf("%d lines dropped: this source logs more than its budget", src.dropped),
+			})
 			src.dropped = 0
 		}
 		kept = append(kept, l.clean(entity, now, r))

@@ -256,10 +256,12 @@ func Parse(s string, want Kind) (string, error) {
 
 // Typed readers of tags.
 func ParseUnit(s string) (Unit, error) { id, err := Parse(s, KindUnit); return Unit(id), err }
+
 func ParseApplication(s string) (Application, error) {
 	id, err := Parse(s, KindApplication)
 	return Application(id), err
 }
+
 func ParseMachine(s string) (Machine, error) {
 	id, err := Parse(s, KindMachine)
 	return Machine(id), err

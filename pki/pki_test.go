@@ -368,7 +368,9 @@ func TestIssueAgentRefusesOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, g := range []Agent{
-		{model, names.User("admin").Tag()}, {model, names.Tag{}}, {"not-a-uuid", names.Machine("0").Tag()},
+		{model, names.User("admin").Tag()},
+		{model, names.Tag{}},
+		{"not-a-uuid", names.Machine("0").Tag()},
 		{model, names.Tag{Kind: names.KindMachine, ID: "0/../../x"}},
 	} {
 		if _, _, err := a.IssueAgent(csr, g, 0); err == nil {

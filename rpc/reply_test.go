@@ -9,8 +9,13 @@ import (
 // A reply is, byte for byte, what its type encodes to.
 func TestMarshalReplyIsTheType(t *testing.T) {
 	for _, result := range []any{
-		nil, struct{}{}, map[string]any(nil), json.RawMessage("null"), []int{}, "a<b>&\u2028\"\n",
-		map[string]any{"x": []any{1, 2.5, nil, true}, "<": json.RawMessage(" { \"y\" : 1 } ")}, struct {
+		nil,
+		struct{}{},
+		map[string]any(nil), json.RawMessage("null"),
+		[]int{},
+		"a<b>&\u2028\"\n",
+		map[string]any{"x": []any{1, 2.5, nil, true}, "<": json.RawMessage(" { \"y\" : 1 } ")},
+		struct {
 			A string `json:"a,omitempty"`
 		}{},
 	} {

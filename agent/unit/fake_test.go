@@ -165,15 +165,19 @@ func (f *fake) scope(id int, in bool) error {
 		return nil
 	})
 }
+
 func (f *fake) EnterScope(_ context.Context, a agentapi.ScopeArgs) error {
 	return f.scope(a.RelationID, true)
 }
+
 func (f *fake) LeaveScope(_ context.Context, a agentapi.ScopeArgs) error {
 	return f.scope(a.RelationID, false)
 }
+
 func (f *fake) Dead(context.Context) error {
 	return f.do(func() error { f.dead = true; f.want.Life = "dead"; return nil })
 }
+
 func (f *fake) Charm(_ context.Context, _, _ string, w io.Writer) error {
 	f.mu.Lock()
 	data := f.charm
@@ -181,9 +185,11 @@ func (f *fake) Charm(_ context.Context, _, _ string, w io.Writer) error {
 	_, err := w.Write(data)
 	return err
 }
+
 func (f *fake) StartTask(_ context.Context, a agentapi.TaskArgs) error {
 	return f.do(func() error { f.tasks = append(f.tasks, "start "+a.ID); return nil })
 }
+
 func (f *fake) FinishTask(_ context.Context, a agentapi.FinishTaskArgs) error {
 	return f.do(func() error {
 		if _, done := f.finished[a.ID]; done {
@@ -195,6 +201,7 @@ func (f *fake) FinishTask(_ context.Context, a agentapi.FinishTaskArgs) error {
 		return nil
 	})
 }
+
 func (f *fake) SetStatus(_ context.Context, a agentapi.SetStatusArgs) error {
 	return f.do(func() error {
 		f.statuses = append(f.statuses, strings.TrimSpace(a.Kind+" "+a.Status+" "+a.Message))
@@ -206,9 +213,11 @@ func (f *fake) LeaderSet(context.Context, agentapi.Settings) error { return nil 
 func (f *fake) GoalState(context.Context) (agentapi.GoalState, error) {
 	return agentapi.GoalState{}, nil
 }
+
 func (f *fake) TaskLog(_ context.Context, a agentapi.TaskLogArgs) error {
 	return f.do(func() error { f.tasks = append(f.tasks, "log "+a.ID+" "+a.Message); return nil })
 }
+
 func (f *fake) ClaimLeadership(context.Context) (r agentapi.ClaimResult, err error) {
 	err = f.do(func() error { r.Leader = f.leader; return nil })
 	return r, err
@@ -323,10 +332,13 @@ func (r *remote) call(ctx context.Context, method string, in, out any) error {
 func (r *remote) Want(ctx context.Context) (w agentapi.Want, err error) {
 	return w, r.call(ctx, "Want", nil, &w)
 }
+
 func (r *remote) AwaitChange(ctx context.Context) error { return r.call(ctx, "AwaitChange", nil, nil) }
+
 func (r *remote) Context(ctx context.Context, a agentapi.ContextArgs) (c agentapi.HookContext, err error) {
 	return c, r.call(ctx, "Context", a, &c)
 }
+
 func (r *remote) Commit(ctx context.Context, a agentapi.CommitArgs) error {
 	return r.call(ctx, "Commit", a, nil)
 }
@@ -339,21 +351,27 @@ func (r *remote) Charm(ctx context.Context, _, _ string, w io.Writer) error {
 	_, err := w.Write(b)
 	return err
 }
+
 func (r *remote) StartTask(ctx context.Context, a agentapi.TaskArgs) error {
 	return r.call(ctx, "StartTask", a, nil)
 }
+
 func (r *remote) FinishTask(ctx context.Context, a agentapi.FinishTaskArgs) error {
 	return r.call(ctx, "FinishTask", a, nil)
 }
+
 func (r *remote) SetStatus(ctx context.Context, a agentapi.SetStatusArgs) error {
 	return r.call(ctx, "SetStatus", a, nil)
 }
+
 func (r *remote) ClaimLeadership(ctx context.Context) (c agentapi.ClaimResult, err error) {
 	return c, r.call(ctx, "ClaimLeadership", nil, &c)
 }
+
 func (r *remote) EnterScope(ctx context.Context, a agentapi.ScopeArgs) error {
 	return r.call(ctx, "EnterScope", a, nil)
 }
+
 func (r *remote) LeaveScope(ctx context.Context, a agentapi.ScopeArgs) error {
 	return r.call(ctx, "LeaveScope", a, nil)
 }

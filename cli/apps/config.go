@@ -123,7 +123,8 @@ func changeConfig(ctx context.Context, s *session.Session, m *session.Model, app
 	}
 	if len(reset) > 0 {
 		res, err := session.Do[wire.ErrorResults](ctx, m, "Application", "UnsetApplicationsConfig", application.ApplicationConfigUnsetArgs{
-			Args: []application.ApplicationUnset{{Application: app, Branch: "master", Options: reset}}})
+			Args: []application.ApplicationUnset{{Application: app, Branch: "master", Options: reset}},
+		})
 		if err == nil {
 			err = session.Errors(res.Results, []string{app})
 		}
@@ -135,7 +136,8 @@ func changeConfig(ctx context.Context, s *session.Session, m *session.Model, app
 		return nil
 	}
 	res, err := session.Do[wire.ErrorResults](ctx, m, "Application", "SetConfigs", application.ConfigSetArgs{
-		Args: []application.ConfigSet{{Application: app, Config: set, ConfigYAML: text, Generation: "master"}}})
+		Args: []application.ConfigSet{{Application: app, Config: set, ConfigYAML: text, Generation: "master"}},
+	})
 	if err == nil {
 		err = session.Errors(res.Results, []string{app})
 	}

@@ -72,8 +72,10 @@ func (f deployFlags) refuse() error {
 	if f.revision >= 0 || len(f.overlay) > 0 {
 		return errors.New("cannot deploy with --revision or --overlay: these are for charms and bundles of the store, which are not supported; deploy a charm file")
 	}
-	for flag, set := range map[string]bool{"--bind": len(f.bind) > 0, "--storage": len(f.storage) > 0, "--attach-storage": len(f.attachStorage) > 0,
-		"--device": len(f.device) > 0, "--resource": len(f.resource) > 0} {
+	for flag, set := range map[string]bool{
+		"--bind": len(f.bind) > 0, "--storage": len(f.storage) > 0, "--attach-storage": len(f.attachStorage) > 0,
+		"--device": len(f.device) > 0, "--resource": len(f.resource) > 0,
+	} {
 		if set {
 			return fmt.Errorf("cannot deploy with %s: the local cloud has one network and no separate storage, devices or resources; leave the flag out", flag)
 		}

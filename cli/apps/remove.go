@@ -171,8 +171,10 @@ func sendApplications(ctx context.Context, m *session.Model, apps []string, f *r
 		return nil, err
 	}
 	for _, a := range apps {
-		p.Applications = append(p.Applications, application.DestroyApplicationParams{ApplicationTag: "application-" + a, DestroyStorage: f.destroyStorage,
-			DryRun: dry, Force: f.force, MaxWait: wait})
+		p.Applications = append(p.Applications, application.DestroyApplicationParams{
+			ApplicationTag: "application-" + a, DestroyStorage: f.destroyStorage,
+			DryRun: dry, Force: f.force, MaxWait: wait,
+		})
 	}
 	res, err := session.Do[application.DestroyApplicationResults](ctx, m, "Application", "DestroyApplication", p)
 	if err != nil {
@@ -201,8 +203,10 @@ func sendUnits(ctx context.Context, m *session.Model, units []string, f *removal
 		return nil, err
 	}
 	for _, u := range units {
-		p.Units = append(p.Units, application.DestroyUnitParams{UnitTag: names.Unit(u).Tag().String(), DestroyStorage: f.destroyStorage, DryRun: dry,
-			Force: f.force, MaxWait: wait})
+		p.Units = append(p.Units, application.DestroyUnitParams{
+			UnitTag: names.Unit(u).Tag().String(), DestroyStorage: f.destroyStorage, DryRun: dry,
+			Force: f.force, MaxWait: wait,
+		})
 	}
 	res, err := session.Do[application.DestroyUnitResults](ctx, m, "Application", "DestroyUnit", p)
 	if err != nil {

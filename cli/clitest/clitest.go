@@ -43,7 +43,6 @@ type Server struct {
 	answers map[string][]json.RawMessage // by Facade.Method; the last one stays
 	calls   []string
 	charm   []byte
-	logs    []string
 	sent    map[string]int // deltas handed out, by watcher
 	next    int
 }
@@ -250,9 +249,11 @@ func login(model string, params json.RawMessage) (any, error) {
 }
 
 func facades() []map[string]any {
-	all := map[string][]int{"Action": {7}, "AllWatcher": {3}, "Annotations": {2}, "Application": {19, 20}, "Block": {2}, "Charms": {7}, "Client": {8}, "Cloud": {7},
+	all := map[string][]int{
+		"Action": {7}, "AllWatcher": {3}, "Annotations": {2}, "Application": {19, 20}, "Block": {2}, "Charms": {7}, "Client": {8}, "Cloud": {7},
 		"Controller": {12}, "KeyManager": {1}, "MachineManager": {10}, "ModelConfig": {3}, "ModelManager": {10}, "Pinger": {1}, "SSHClient": {4}, "UserManager": {3},
-		"Scarab": {1}}
+		"Scarab": {1},
+	}
 	var out []map[string]any
 	for _, n := range slices.Sorted(maps.Keys(all)) {
 		out = append(out, map[string]any{"name": n, "versions": all[n]})

@@ -39,8 +39,10 @@ func New(cfg Config) *Dialer {
 
 // Dial connects and logs in.
 func (d *Dialer) Dial(ctx context.Context, t session.Target) (session.Conn, error) {
-	c, err := client.Dial(ctx, client.Config{Addresses: t.Addresses, CACert: t.CACert, SystemRoots: t.CACert == "", Model: names.Model(t.ModelUUID),
-		Version: d.cfg.Version, DialTimeout: d.cfg.Timeout})
+	c, err := client.Dial(ctx, client.Config{
+		Addresses: t.Addresses, CACert: t.CACert, SystemRoots: t.CACert == "", Model: names.Model(t.ModelUUID),
+		Version: d.cfg.Version, DialTimeout: d.cfg.Timeout,
+	})
 	if err != nil {
 		return nil, err
 	}

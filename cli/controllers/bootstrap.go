@@ -87,8 +87,10 @@ func (f bootstrapFlags) request(cloud, name string) (session.BootstrapRequest, e
 	if err != nil {
 		return r, &session.Usage{Text: err.Error()}
 	}
-	return session.BootstrapRequest{Cloud: kind, Region: region, Name: name, ControllerConfig: config, ModelConfig: defaults, Constraints: strings.Join(f.constraints, " "),
-		Base: f.base, AgentVersion: f.version, CheckOnly: f.check}, nil
+	return session.BootstrapRequest{
+		Cloud: kind, Region: region, Name: name, ControllerConfig: config, ModelConfig: defaults, Constraints: strings.Join(f.constraints, " "),
+		Base: f.base, AgentVersion: f.version, CheckOnly: f.check,
+	}, nil
 }
 
 func bootstrap(ctx context.Context, s *session.Session, f bootstrapFlags, cloud, name string) error {
@@ -182,8 +184,10 @@ func bootstrapError(err error, r session.BootstrapRequest) error {
 // record writes the client files. The entry of the controller itself goes last: until it is there, nothing of the rest counts.
 func record(ctx context.Context, s *session.Session, r session.BootstrapRequest, b session.Bootstrapped, use bool) error {
 	st := s.Store()
-	entry := store.Controller{UUID: b.ControllerUUID, Endpoints: b.Addresses, CACert: b.CACert, Cloud: r.Cloud, Region: or(r.Region, "localhost"), Type: b.CloudType,
-		AgentVersion: b.Version, Machines: 1, ActiveMachines: 1}
+	entry := store.Controller{
+		UUID: b.ControllerUUID, Endpoints: b.Addresses, CACert: b.CACert, Cloud: r.Cloud, Region: or(r.Region, "localhost"), Type: b.CloudType,
+		AgentVersion: b.Version, Machines: 1, ActiveMachines: 1,
+	}
 	if err := st.SetAccount(ctx, r.Name, store.Account{User: b.User, Password: store.NewPassword(b.Password.Reveal()), Access: "superuser"}); err != nil {
 		return err
 	}
@@ -191,8 +195,10 @@ func record(ctx context.Context, s *session.Session, r session.BootstrapRequest,
 	if err := st.SetModel(ctx, r.Name, model, store.Model{UUID: b.ControllerModelUUID, Type: "iaas"}, true); err != nil {
 		return err
 	}
-	boot := store.Bootstrap{ControllerConfig: anyMap(r.ControllerConfig), ModelConfig: map[string]any{"name": "controller", "type": b.CloudType},
-		ControllerModelUUID: b.ControllerModelUUID, Cloud: r.Cloud, Type: b.CloudType, Region: entry.Region}
+	boot := store.Bootstrap{
+		ControllerConfig: anyMap(r.ControllerConfig), ModelConfig: map[string]any{"name": "controller", "type": b.CloudType},
+		ControllerModelUUID: b.ControllerModelUUID, Cloud: r.Cloud, Type: b.CloudType, Region: entry.Region,
+	}
 	if err := st.SetBootstrap(ctx, r.Name, boot); err != nil {
 		return err
 	}

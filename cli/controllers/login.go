@@ -162,8 +162,10 @@ func (f loginFlags) enter(ctx context.Context, s *session.Session, name string, 
 		return err
 	}
 	account.Password = store.NewPassword(password)
-	conn, err := s.Use(ctx, session.Target{Addresses: entry.Endpoints, CACert: entry.CACert, PublicHostname: entry.PublicHostname, ControllerUUID: entry.UUID,
-		User: account.User, Secret: account.Password})
+	conn, err := s.Use(ctx, session.Target{
+		Addresses: entry.Endpoints, CACert: entry.CACert, PublicHostname: entry.PublicHostname, ControllerUUID: entry.UUID,
+		User: account.User, Secret: account.Password,
+	})
 	if err != nil {
 		return fmt.Errorf("cannot log in to %q: %w", name, err)
 	}

@@ -51,8 +51,10 @@ func fetchUsers(ctx context.Context, s *session.Session, c session.Conn, entitie
 		if r.Result == nil {
 			continue
 		}
-		row := userRow{Name: r.Result.Username, DisplayName: r.Result.DisplayName, Access: r.Result.Access, Disabled: r.Result.Disabled, LastConnection: "never connected",
-			Created: output.Ago(s.Now(), r.Result.DateCreated)}
+		row := userRow{
+			Name: r.Result.Username, DisplayName: r.Result.DisplayName, Access: r.Result.Access, Disabled: r.Result.Disabled, LastConnection: "never connected",
+			Created: output.Ago(s.Now(), r.Result.DateCreated),
+		}
 		if r.Result.LastConnection != nil {
 			row.LastConnection = output.Ago(s.Now(), *r.Result.LastConnection)
 		}
@@ -339,7 +341,8 @@ func grantCommand(s *session.Session, verb, short string) *cobra.Command {
 func sendGrant(ctx context.Context, s *session.Session, c *session.Controller, verb, user, access string, models []string) (wire.ErrorResults, error) {
 	if len(models) == 0 {
 		return session.Do[wire.ErrorResults](ctx, c, "Controller", "ModifyControllerAccess", controller.ModifyControllerAccessRequest{
-			Changes: []controller.ModifyControllerAccess{{UserTag: "user-" + user, Action: verb, Access: access}}})
+			Changes: []controller.ModifyControllerAccess{{UserTag: "user-" + user, Action: verb, Access: access}},
+		})
 	}
 	var p modelmanager.ModifyModelAccessRequest
 	for _, name := range models {
@@ -353,7 +356,8 @@ func sendGrant(ctx context.Context, s *session.Session, c *session.Controller, v
 }
 
 func imageCommand(s *session.Session) *cobra.Command {
-	parent := &cobra.Command{Use: "image", Short: "List, add and remove base images of the local cloud", GroupID: group, Example: "  scarab image list",
+	parent := &cobra.Command{
+		Use: "image", Short: "List, add and remove base images of the local cloud", GroupID: group, Example: "  scarab image list",
 		SilenceErrors: true, SilenceUsage: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -363,7 +367,8 @@ func imageCommand(s *session.Session) *cobra.Command {
 		},
 		RunE: func(*cobra.Command, []string) error {
 			return &session.Usage{Text: "cannot run image: choose list, add or remove"}
-		}}
+		},
+	}
 	var format *output.Format
 	list := s.Command(session.Spec{Use: "list", Short: "List the base images", Example: "scarab image list --format json"}, func(ctx context.Context, _ []string) error {
 		im, err := s.Images()
@@ -384,9 +389,11 @@ func imageCommand(s *session.Session) *cobra.Command {
 	})
 	format = session.Lists(list)
 	var base string
-	add := s.Command(session.Spec{Use: "add NAME SOURCE", Short: "Add a base image", Min: 2, Max: 2,
+	add := s.Command(session.Spec{
+		Use: "add NAME SOURCE", Short: "Add a base image", Min: 2, Max: 2,
 		Long:    "Adds a base image from a tarball, an OCI image, or from the distribution's packages (debootstrap).",
-		Example: "scarab image add noble debootstrap --base ubuntu@24.04\nscarab image add mine ./rootfs.tar.zst"}, func(ctx context.Context, args []string) error {
+		Example: "scarab image add noble debootstrap --base ubuntu@24.04\nscarab image add mine ./rootfs.tar.zst",
+	}, func(ctx context.Context, args []string) error {
 		im, err := s.Images()
 		if err != nil {
 			return err

@@ -324,8 +324,10 @@ func (r *remote) options(ends []endpoint) ([]string, error) {
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("cannot write the known host keys: %w", err)
 	}
-	return []string{"-o", "StrictHostKeyChecking=yes", "-o", "UserKnownHostsFile=" + quoted(r.hosts), "-o", "GlobalKnownHostsFile=/dev/null",
-		"-o", "PasswordAuthentication=no", "-o", "IdentitiesOnly=yes", "-o", "ServerAliveInterval=30", "-o", "UpdateHostKeys=no", "-i", r.key.Path}, nil
+	return []string{
+		"-o", "StrictHostKeyChecking=yes", "-o", "UserKnownHostsFile=" + quoted(r.hosts), "-o", "GlobalKnownHostsFile=/dev/null",
+		"-o", "PasswordAuthentication=no", "-o", "IdentitiesOnly=yes", "-o", "ServerAliveInterval=30", "-o", "UpdateHostKeys=no", "-i", r.key.Path,
+	}, nil
 }
 
 // quoted protects blanks in a path inside an ssh option.

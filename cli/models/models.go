@@ -107,9 +107,11 @@ func modelRows(s *session.Session, c *session.Controller, res modelmanager.Model
 		if m == nil {
 			continue
 		}
-		row := modelRow{Name: untag(m.OwnerTag) + "/" + m.Name, Short: m.Name, UUID: m.UUID, Type: m.Type, ControllerUUID: m.ControllerUUID, Controller: c.Name,
+		row := modelRow{
+			Name: untag(m.OwnerTag) + "/" + m.Name, Short: m.Name, UUID: m.UUID, Type: m.Type, ControllerUUID: m.ControllerUUID, Controller: c.Name,
 			IsController: m.IsController, Owner: untag(m.OwnerTag), Cloud: untag(m.CloudTag), Region: m.CloudRegion, Provider: m.ProviderType, Life: m.Life,
-			Access: m.UserAccess, LastConnection: "never connected", AgentVersion: m.AgentVersion}
+			Access: m.UserAccess, LastConnection: "never connected", AgentVersion: m.AgentVersion,
+		}
 		if m.LastConnection != nil {
 			row.LastConnection = output.Ago(s.Now(), *m.LastConnection)
 		}
@@ -154,9 +156,11 @@ func printModels(s *session.Session, format *output.Format, controller string, r
 			if r.Name == current {
 				name += "*"
 			}
-			cells := []output.Cell{output.Text(name), output.Text(strings.TrimSuffix(r.Cloud+"/"+r.Region, "/")), output.Text(r.Provider),
+			cells := []output.Cell{
+				output.Text(name), output.Text(strings.TrimSuffix(r.Cloud+"/"+r.Region, "/")), output.Text(r.Provider),
 				output.Styled(r.Status["current"], output.StatusStyle(r.Status["current"])), output.Right(fmt.Sprint(r.Machines)), output.Right(dash(r.Cores)),
-				output.Right(dash(r.Units)), output.Text(r.Access), output.Text(r.LastConnection)}
+				output.Right(dash(r.Units)), output.Text(r.Access), output.Text(r.LastConnection),
+			}
 			if uuids {
 				cells = slices.Insert(cells, 1, output.Text(r.UUID))
 			}

@@ -91,9 +91,11 @@ func showModelCommand(s *session.Session) *cobra.Command {
 }
 
 func document(s *session.Session, controller string, m *modelmanager.ModelInfo) modelDoc {
-	d := modelDoc{Name: untag(m.OwnerTag) + "/" + m.Name, Short: m.Name, UUID: m.UUID, Type: m.Type, ControllerUUID: m.ControllerUUID, Controller: controller,
+	d := modelDoc{
+		Name: untag(m.OwnerTag) + "/" + m.Name, Short: m.Name, UUID: m.UUID, Type: m.Type, ControllerUUID: m.ControllerUUID, Controller: controller,
 		IsController: m.IsController, Owner: untag(m.OwnerTag), Cloud: untag(m.CloudTag), Region: m.CloudRegion, Provider: m.ProviderType, Life: m.Life,
-		SLA: m.SLA.Level, AgentVersion: m.AgentVersion, Users: map[string]userDoc{}, Machines: map[string]machineDoc{}}
+		SLA: m.SLA.Level, AgentVersion: m.AgentVersion, Users: map[string]userDoc{}, Machines: map[string]machineDoc{},
+	}
 	if m.Status != nil {
 		d.Status = map[string]string{"current": m.Status.Status}
 		if m.Status.Info != "" {

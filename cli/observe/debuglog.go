@@ -89,8 +89,10 @@ func (f *logFlags) params(s *session.Session) (url.Values, error) {
 	if level != "" {
 		v.Set("level", level)
 	}
-	for key, list := range map[string][]string{"includeEntity": entities(f.include), "excludeEntity": entities(f.exclude), "includeModule": f.includeModule,
-		"excludeModule": f.excludeModule, "includeLabel": f.includeLabel, "excludeLabel": f.excludeLabel} {
+	for key, list := range map[string][]string{
+		"includeEntity": entities(f.include), "excludeEntity": entities(f.exclude), "includeModule": f.includeModule,
+		"excludeModule": f.excludeModule, "includeLabel": f.includeLabel, "excludeLabel": f.excludeLabel,
+	} {
 		for _, x := range list {
 			v.Add(key, x)
 		}
@@ -146,8 +148,10 @@ func (f *logFlags) stream(ctx context.Context, s *session.Session, src session.L
 
 func (f *logFlags) print(s *session.Session, l session.LogLine, format *output.Format) error {
 	if format.Name == "json" {
-		return output.JSON(s.Stdout.Raw(), map[string]any{"timestamp": l.Timestamp.UTC().Format(time.RFC3339Nano), "entity": l.Entity, "level": l.Severity,
-			"module": l.Module, "location": l.Location, "message": l.Message, "labels": l.Labels})
+		return output.JSON(s.Stdout.Raw(), map[string]any{
+			"timestamp": l.Timestamp.UTC().Format(time.RFC3339Nano), "entity": l.Entity, "level": l.Severity,
+			"module": l.Module, "location": l.Location, "message": l.Message, "labels": l.Labels,
+		})
 	}
 	layout := "15:04:05"
 	if f.date {

@@ -168,8 +168,10 @@ func unitEntities(args []string) (wire.Entities, error) {
 }
 
 func unitDocument(name string, u *application.UnitResult, endpoint, related string, appOnly bool) unitDoc {
-	d := unitDoc{Opened: u.OpenedPorts, Charm: u.Charm, Leader: u.Leader, Life: u.Life, Machine: u.Machine, Workload: u.WorkloadVersion,
-		Provider: u.ProviderID, Address: u.Address, Public: u.PublicAddress}
+	d := unitDoc{
+		Opened: u.OpenedPorts, Charm: u.Charm, Leader: u.Leader, Life: u.Life, Machine: u.Machine, Workload: u.WorkloadVersion,
+		Provider: u.ProviderID, Address: u.Address, Public: u.PublicAddress,
+	}
 	for _, r := range u.RelationData {
 		if _, has := r.UnitRelationData[related]; (endpoint != "" && r.Endpoint != endpoint) || (related != "" && !has) {
 			continue

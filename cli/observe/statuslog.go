@@ -107,7 +107,8 @@ func historyTarget(kind, name string, m *session.Model) (string, string, error) 
 
 func history(ctx context.Context, m *session.Model, kind, tag string, filter client.StatusHistoryFilter, utc bool) ([]historyRow, error) {
 	res, err := session.Do[client.StatusHistoryResults](ctx, m, "Client", "StatusHistory", client.StatusHistoryRequests{
-		Requests: []client.StatusHistoryRequest{{HistoryKind: kind, Size: filter.Size, Filter: filter, Tag: tag}}})
+		Requests: []client.StatusHistoryRequest{{HistoryKind: kind, Size: filter.Size, Filter: filter, Tag: tag}},
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -66,8 +66,10 @@ type waiter struct {
 }
 
 func newWaiter(kind, name, text string) (*waiter, error) {
-	valid := map[string]func(string) bool{"application": names.ValidApplication, "unit": names.ValidUnit, "machine": names.ValidMachine,
-		"model": func(string) bool { return true }}
+	valid := map[string]func(string) bool{
+		"application": names.ValidApplication, "unit": names.ValidUnit, "machine": names.ValidMachine,
+		"model": func(string) bool { return true },
+	}
 	check, ok := valid[kind]
 	if !ok {
 		return nil, &session.Usage{Text: fmt.Sprintf("cannot wait for %q: choose application, unit, machine or model", kind)}
@@ -183,25 +185,33 @@ func (w *waiter) fields() (map[string]any, error) {
 		if a.Status.Current == "unset" || a.Status.Current == "" {
 			a.Status = w.derive()
 		}
-		return map[string]any{"name": a.Name, "life": a.Life, "status": a.Status.Current, "message": a.Status.Message, "exposed": a.Exposed,
-			"charm-url": a.CharmURL, "subordinate": a.Subordinate, "min-units": float64(a.MinUnits), "workload-version": a.WorkloadVersion}, err
+		return map[string]any{
+			"name": a.Name, "life": a.Life, "status": a.Status.Current, "message": a.Status.Message, "exposed": a.Exposed,
+			"charm-url": a.CharmURL, "subordinate": a.Subordinate, "min-units": float64(a.MinUnits), "workload-version": a.WorkloadVersion,
+		}, err
 	case "unit":
 		var u multiwatch.Unit
 		err := json.Unmarshal(raw, &u)
-		return map[string]any{"name": u.Name, "life": u.Life, "status": u.WorkloadStatus.Current, "workload-status": u.WorkloadStatus.Current,
+		return map[string]any{
+			"name": u.Name, "life": u.Life, "status": u.WorkloadStatus.Current, "workload-status": u.WorkloadStatus.Current,
 			"workload-message": u.WorkloadStatus.Message, "message": u.WorkloadStatus.Message, "agent-status": u.AgentStatus.Current,
 			"machine": u.MachineID, "machine-id": u.MachineID, "application": u.Application, "public-address": u.PublicAddress,
-			"charm-url": u.CharmURL, "subordinate": u.Subordinate}, err
+			"charm-url": u.CharmURL, "subordinate": u.Subordinate,
+		}, err
 	case "machine":
 		var m multiwatch.Machine
 		err := json.Unmarshal(raw, &m)
-		return map[string]any{"id": m.ID, "name": m.ID, "life": m.Life, "status": m.AgentStatus.Current, "agent-status": m.AgentStatus.Current,
-			"message": m.AgentStatus.Message, "instance-status": m.InstanceStatus.Current, "instance-id": m.InstanceID, "hostname": m.Hostname, "base": m.Base}, err
+		return map[string]any{
+			"id": m.ID, "name": m.ID, "life": m.Life, "status": m.AgentStatus.Current, "agent-status": m.AgentStatus.Current,
+			"message": m.AgentStatus.Message, "instance-status": m.InstanceStatus.Current, "instance-id": m.InstanceID, "hostname": m.Hostname, "base": m.Base,
+		}, err
 	}
 	var m multiwatch.Model
 	err := json.Unmarshal(raw, &m)
-	return map[string]any{"name": m.Name, "life": m.Life, "status": m.Status.Current, "message": m.Status.Message, "is-controller": m.IsController,
-		"cloud": m.Cloud, "version": m.Version}, err
+	return map[string]any{
+		"name": m.Name, "life": m.Life, "status": m.Status.Current, "message": m.Status.Message, "is-controller": m.IsController,
+		"cloud": m.Cloud, "version": m.Version,
+	}, err
 }
 
 func (w *waiter) gone() map[string]any {

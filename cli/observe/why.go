@@ -212,8 +212,10 @@ func (e *explainer) application(name string, a client.ApplicationStatus) []cause
 }
 
 func (e *explainer) unit(name string, u, principal client.UnitStatus) []cause {
-	c := cause{Entity: "unit " + name, State: "workload " + u.WorkloadStatus.Status + ", agent " + u.AgentStatus.Status,
-		Because: u.WorkloadStatus.Info, Since: u.WorkloadStatus.Since}
+	c := cause{
+		Entity: "unit " + name, State: "workload " + u.WorkloadStatus.Status + ", agent " + u.AgentStatus.Status,
+		Because: u.WorkloadStatus.Info, Since: u.WorkloadStatus.Since,
+	}
 	if u.AgentStatus.Life != "" {
 		c.State = u.AgentStatus.Life + ", " + c.State
 	}

@@ -28,7 +28,7 @@ func FuzzEscape(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		if strings.ContainsAny(b.String(), "\x1b\r\x07\x9b") && utf8.ValidString(s) {
+		if strings.ContainsAny(b.String(), "\x1b\r\x07\u009b") && utf8.ValidString(s) {
 			t.Fatalf("%q passed as %q", s, b.String())
 		}
 		if utf8.ValidString(s) && b.String() != output.EscapeText(s) {

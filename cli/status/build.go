@@ -81,8 +81,10 @@ func (b builder) model() Model {
 	if t, err := names.ParseTag(cloud); err == nil {
 		cloud = t.ID
 	}
-	return Model{Name: m.Name, Type: m.Type, Controller: b.o.Controller, Cloud: cloud, Region: m.Region, Version: m.Version,
-		Available: m.AvailableVersion, Status: b.info(m.ModelStatus), SLA: m.SLA}
+	return Model{
+		Name: m.Name, Type: m.Type, Controller: b.o.Controller, Cloud: cloud, Region: m.Region, Version: m.Version,
+		Available: m.AvailableVersion, Status: b.info(m.ModelStatus), SLA: m.SLA,
+	}
 }
 
 func base(b wire.Base) *Base {
@@ -106,8 +108,10 @@ func (b builder) machine(m client.MachineStatus) Machine {
 		if out.Interfaces == nil {
 			out.Interfaces = map[string]Interface{}
 		}
-		out.Interfaces[name] = Interface{Addresses: n.IPAddresses, MAC: n.MacAddress, Gateway: n.Gateway,
-			DNSServers: n.DNSNameservers, Space: n.Space, Up: n.IsUp}
+		out.Interfaces[name] = Interface{
+			Addresses: n.IPAddresses, MAC: n.MacAddress, Gateway: n.Gateway,
+			DNSServers: n.DNSNameservers, Space: n.Space, Up: n.IsUp,
+		}
 	}
 	for id, c := range m.Containers {
 		if out.Containers == nil {
@@ -220,8 +224,10 @@ func (b builder) otherSide(app, ep, other string) Related {
 }
 
 func (b builder) unit(u client.UnitStatus) Unit {
-	out := Unit{Workload: b.info(u.WorkloadStatus), Agent: b.info(u.AgentStatus), Leader: u.Leader, UpgradingFrom: u.Charm,
-		Machine: u.Machine, Ports: u.OpenedPorts, PublicAddress: u.PublicAddress, Address: u.Address, ProviderID: u.ProviderID}
+	out := Unit{
+		Workload: b.info(u.WorkloadStatus), Agent: b.info(u.AgentStatus), Leader: u.Leader, UpgradingFrom: u.Charm,
+		Machine: u.Machine, Ports: u.OpenedPorts, PublicAddress: u.PublicAddress, Address: u.Address, ProviderID: u.ProviderID,
+	}
 	for n, s := range u.Subordinates {
 		if out.Subordinates == nil {
 			out.Subordinates = map[string]Unit{}
@@ -265,8 +271,10 @@ func (b builder) remotes(d *Document) {
 		if d.Offers == nil {
 			d.Offers = map[string]Offer{}
 		}
-		out := Offer{Application: o.ApplicationName, Charm: o.Charm, Active: o.ActiveConnectedCount, Total: o.TotalConnectedCount,
-			Endpoints: map[string]RemoteEndpoint{}}
+		out := Offer{
+			Application: o.ApplicationName, Charm: o.Charm, Active: o.ActiveConnectedCount, Total: o.TotalConnectedCount,
+			Endpoints: map[string]RemoteEndpoint{},
+		}
 		for n, e := range o.Endpoints {
 			out.Endpoints[n] = RemoteEndpoint{Interface: e.Interface, Role: e.Role}
 		}
@@ -280,8 +288,10 @@ func (b builder) storage(d *Document) {
 	}
 	d.Storage = &Storage{Instances: map[string]StorageInstance{}}
 	for _, s := range b.fs.Storage {
-		in := StorageInstance{Kind: kind(s.Kind), Life: s.Life, Persistent: s.Persistent,
-			Status: Info{Current: s.Status.Status, Message: s.Status.Info, Since: b.since(s.Status.Since)}}
+		in := StorageInstance{
+			Kind: kind(s.Kind), Life: s.Life, Persistent: s.Persistent,
+			Status: Info{Current: s.Status.Status, Message: s.Status.Info, Since: b.since(s.Status.Since)},
+		}
 		for _, tag := range slices.Sorted(maps.Keys(s.Attachments)) {
 			a := s.Attachments[tag]
 			if in.Attachments.Units == nil {

@@ -191,8 +191,10 @@ type Relation struct {
 // MarshalJSON leaves the empty parts of a status out, as YAML does.
 func (i Info) MarshalJSON() ([]byte, error) {
 	m := map[string]string{}
-	for k, v := range map[string]string{"current": i.Current, "message": i.Message, "reason": i.Reason, "since": i.Since,
-		"version": i.Version, "life": i.Life} {
+	for k, v := range map[string]string{
+		"current": i.Current, "message": i.Message, "reason": i.Reason, "since": i.Since,
+		"version": i.Version, "life": i.Life,
+	} {
 		if v != "" {
 			m[k] = v
 		}

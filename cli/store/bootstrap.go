@@ -27,8 +27,10 @@ func (s *Store) Bootstrap(controller string) (Bootstrap, error) {
 	}
 	n := child(child(root, "controllers"), controller)
 	if n == nil {
-		return Bootstrap{}, &NotFoundError{"the bootstrap record of controller", controller,
-			"it was bootstrapped from elsewhere; forget it here with: scarab unregister " + controller}
+		return Bootstrap{}, &NotFoundError{
+			"the bootstrap record of controller", controller,
+			"it was bootstrapped from elsewhere; forget it here with: scarab unregister " + controller,
+		}
 	}
 	var b Bootstrap
 	if err := n.Decode(&b); err != nil {

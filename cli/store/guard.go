@@ -60,16 +60,20 @@ func (s *Store) checkFile(f *os.File) error {
 
 func (s *Store) judge(path string, info fs.FileInfo) error {
 	if uid, known := owner(info); known && uid != s.uid {
-		return &UnsafeError{path, fmt.Sprintf("it belongs to user id %d, you are %d: its owner could make you act for them", uid, s.uid),
-			fmt.Sprintf("if you know why, take it over: chown %d %s; or use a directory of your own: JUJU_DATA=...", s.uid, path)}
+		return &UnsafeError{
+			path, fmt.Sprintf("it belongs to user id %d, you are %d: its owner could make you act for them", uid, s.uid),
+			fmt.Sprintf("if you know why, take it over: chown %d %s; or use a directory of your own: JUJU_DATA=...", s.uid, path),
+		}
 	}
 	if perm := info.Mode().Perm(); perm&0o022 != 0 {
 		mode := "600"
 		if info.IsDir() {
 			mode = "700"
 		}
-		return &UnsafeError{path, fmt.Sprintf("others may write to it (mode %04o)", perm),
-			fmt.Sprintf("look through what it says, then: chmod %s %s", mode, path)}
+		return &UnsafeError{
+			path, fmt.Sprintf("others may write to it (mode %04o)", perm),
+			fmt.Sprintf("look through what it says, then: chmod %s %s", mode, path),
+		}
 	}
 	return nil
 }

@@ -67,8 +67,10 @@ when it has flags of its own. With one target the exit code is that of the comma
 }
 
 func (f execFlags) params(args []string) (action.RunParams, error) {
-	p := action.RunParams{Commands: commandLine(args), Machines: f.machines, Applications: f.applications, Units: f.units, Timeout: f.wait, ExecutionGroup: f.execGroup,
-		Parallel: f.parallel}
+	p := action.RunParams{
+		Commands: commandLine(args), Machines: f.machines, Applications: f.applications, Units: f.units, Timeout: f.wait, ExecutionGroup: f.execGroup,
+		Parallel: f.parallel,
+	}
 	targets := len(f.machines) + len(f.applications) + len(f.units)
 	if f.operator {
 		return p, &session.Usage{Text: "cannot use --operator: it is for Kubernetes models"}

@@ -104,11 +104,6 @@ func (c *Groups) readMount(line string) {
 	}
 }
 
-// has tells whether the host can enforce a controller at all.
-func (c *Groups) has(controller string) bool {
-	return c.V1[controller] != "" || slices.Contains(c.v2ctl, controller)
-}
-
 // Prepare makes our folder and hands the controllers down to it.
 func (c *Groups) Prepare() error {
 	if err := os.MkdirAll(c.V2Dir(), 0o755); err != nil {

@@ -57,8 +57,10 @@ type Rule struct {
 // them can be written but devices without memory.
 func HostRules() []Rule {
 	var rules []Rule
-	for _, p := range []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/proc", "/sys/devices/system/cpu",
-		"/sys/kernel/mm/transparent_hugepage", "/run/systemd/resolve"} {
+	for _, p := range []string{
+		"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/proc", "/sys/devices/system/cpu",
+		"/sys/kernel/mm/transparent_hugepage", "/run/systemd/resolve",
+	} {
 		rules = append(rules, Rule{p, Read})
 	}
 	for _, p := range []string{"null", "zero", "full", "random", "urandom", "tty"} {

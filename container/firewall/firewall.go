@@ -285,8 +285,10 @@ func (f *Firewall) chainOf(m Machine) *nftables.Chain {
 }
 
 func (f *Firewall) jumpTo(m Machine) nftables.SetElement {
-	return nftables.SetElement{Key: m.Address.AsSlice(),
-		VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: "m-" + m.ID}}
+	return nftables.SetElement{
+		Key:         m.Address.AsSlice(),
+		VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: "m-" + m.ID},
+	}
 }
 
 // addMachineChain makes the chain of a machine that has rules.

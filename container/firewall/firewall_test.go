@@ -44,8 +44,10 @@ func ruleset(t *testing.T) string {
 }
 
 func testMachine(n byte, rules ...Rule) Machine {
-	return Machine{ID: "sc00000000000" + string('0'+rune(n)), Address: netip.AddrFrom4([4]byte{10, 99, 0, n}), MAC: net.HardwareAddr{2, 0x5c, 10, 99, 0, n},
-		Port: "fwt" + string('0'+rune(n)), Rules: rules}
+	return Machine{
+		ID: "sc00000000000" + string('0'+rune(n)), Address: netip.AddrFrom4([4]byte{10, 99, 0, n}), MAC: net.HardwareAddr{2, 0x5c, 10, 99, 0, n},
+		Port: "fwt" + string('0'+rune(n)), Rules: rules,
+	}
 }
 
 func newTest() *Firewall {

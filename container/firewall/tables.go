@@ -12,8 +12,10 @@ import (
 )
 
 func (f *Firewall) addSets(c *nftables.Conn) error {
-	f.jumps = &nftables.Set{Table: f.table, Name: "machines", IsMap: true,
-		KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict}
+	f.jumps = &nftables.Set{
+		Table: f.table, Name: "machines", IsMap: true,
+		KeyType: nftables.TypeIPAddr, DataType: nftables.TypeVerdict,
+	}
 	key, err := nftables.ConcatSetType(nftables.TypeIFName, nftables.TypeEtherAddr, nftables.TypeIPAddr)
 	if err != nil {
 		return fmt.Errorf("cannot describe the packet filter: %w", err)
@@ -49,22 +51,28 @@ func meta(key expr.MetaKey, op expr.CmpOp, data []byte) []expr.Any {
 }
 
 func payload(base expr.PayloadBase, offset, length uint32, op expr.CmpOp, data []byte) []expr.Any {
-	return []expr.Any{&expr.Payload{DestRegister: 1, Base: base, Offset: offset, Len: length},
-		&expr.Cmp{Op: op, Register: 1, Data: data}}
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: base, Offset: offset, Len: length},
+		&expr.Cmp{Op: op, Register: 1, Data: data},
+	}
 }
 
 func inFrom(bridge string) []expr.Any {
 	return meta(expr.MetaKeyIIFNAME, expr.CmpOpEq, ifname(bridge))
 }
+
 func inElse(bridge string) []expr.Any {
 	return meta(expr.MetaKeyIIFNAME, expr.CmpOpNeq, ifname(bridge))
 }
+
 func outTo(bridge string) []expr.Any {
 	return meta(expr.MetaKeyOIFNAME, expr.CmpOpEq, ifname(bridge))
 }
+
 func outElse(bridge string) []expr.Any {
 	return meta(expr.MetaKeyOIFNAME, expr.CmpOpNeq, ifname(bridge))
 }
+
 func ipv4() []expr.Any {
 	return meta(expr.MetaKeyNFPROTO, expr.CmpOpEq, []byte{unix.NFPROTO_IPV4})
 }
@@ -142,14 +150,18 @@ func (f *Firewall) letIn(c *nftables.Conn, chain *nftables.Chain, when []expr.An
 func (f *Firewall) addBase(c *nftables.Conn) {
 	base := func(name string, hook *nftables.ChainHook) *nftables.Chain {
 		policy := nftables.ChainPolicyAccept
-		return c.AddChain(&nftables.Chain{Name: name, Table: f.table, Type: nftables.ChainTypeFilter,
-			Hooknum: hook, Priority: nftables.ChainPriorityFilter, Policy: &policy})
+		return c.AddChain(&nftables.Chain{
+			Name: name, Table: f.table, Type: nftables.ChainTypeFilter,
+			Hooknum: hook, Priority: nftables.ChainPriorityFilter, Policy: &policy,
+		})
 	}
 	f.addForward(c, base("routed", nftables.ChainHookForward))
 	f.addInput(c, base("tohost", nftables.ChainHookInput))
 	f.addOutput(c, base("fromhost", nftables.ChainHookOutput))
-	nat := c.AddChain(&nftables.Chain{Name: "outside", Table: f.table, Type: nftables.ChainTypeNAT,
-		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource})
+	nat := c.AddChain(&nftables.Chain{
+		Name: "outside", Table: f.table, Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
+	})
 	c.AddRule(&nftables.Rule{Table: f.table, Chain: nat, Exprs: join(ipv4(), address(12, f.cfg.Subnet),
 		outElse(f.cfg.Bridge), []expr.Any{&expr.Masq{}})})
 }
@@ -208,8 +220,10 @@ func (f *Firewall) addOutput(c *nftables.Conn, chain *nftables.Chain) {
 // addLink makes the table that sees what machines put on the bridge.
 func (f *Firewall) addLink(c *nftables.Conn) {
 	policy := nftables.ChainPolicyAccept
-	chain := c.AddChain(&nftables.Chain{Name: "ports", Table: f.link, Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRef(-300), Policy: &policy})
+	chain := c.AddChain(&nftables.Chain{
+		Name: "ports", Table: f.link, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRef(-300), Policy: &policy,
+	})
 	add := func(exprs ...[]expr.Any) {
 		c.AddRule(&nftables.Rule{Table: f.link, Chain: chain, Exprs: join(exprs...)})
 	}
@@ -219,8 +233,10 @@ func (f *Firewall) addLink(c *nftables.Conn) {
 	}
 	// Registers: 1 is words 0-3, 2 begins at word 4, 14 is word 6.
 	isBound := func(mac, ip *expr.Payload) []expr.Any {
-		return []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, mac, ip,
-			&expr.Lookup{SourceRegister: 1, SetName: f.bound.Name, SetID: f.bound.ID}}
+		return []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, mac, ip,
+			&expr.Lookup{SourceRegister: 1, SetName: f.bound.Name, SetID: f.bound.ID},
+		}
 	}
 	ether := &expr.Payload{DestRegister: 2, Base: expr.PayloadBaseLLHeader, Offset: 6, Len: 6}
 	source := &expr.Payload{DestRegister: 14, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
@@ -266,7 +282,9 @@ func match(r Rule) []expr.Any {
 	}
 	return join(protocol(number), []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Range{Op: expr.CmpOpEq, Register: 1,
-			FromData: binaryutil.BigEndian.PutUint16(uint16(r.From)), ToData: binaryutil.BigEndian.PutUint16(uint16(r.To))},
+		&expr.Range{
+			Op: expr.CmpOpEq, Register: 1,
+			FromData: binaryutil.BigEndian.PutUint16(uint16(r.From)), ToData: binaryutil.BigEndian.PutUint16(uint16(r.To)),
+		},
 	})
 }

@@ -13,8 +13,13 @@ import (
 // those that lose their parents. It gives up when new ones appear for too long:
 // the init's end then leaves them to the supervisor.
 func KillTree(init, uid int) {
+	// One empty look is no proof: a process whose parent ends while the list is
+	// read can be missed.
 	for range 400 {
 		left := Family(init, uid)
+		if len(left) == 0 {
+			left = Family(init, uid)
+		}
 		if len(left) == 0 {
 			return
 		}
@@ -73,20 +78,31 @@ func processes() []process {
 		if err != nil {
 			continue
 		}
-		stat, err := os.ReadFile("/proc/" + name + "/stat")
-		if err != nil {
-			continue
-		}
-		f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-		if len(f) < 2 {
-			continue
-		}
 		var st unix.Stat_t
 		if unix.Stat("/proc/"+name, &st) != nil {
 			continue
 		}
-		parent, _ := strconv.Atoi(string(f[1]))
-		out = append(out, process{pid, parent, int(st.Uid), f[0][0] == 'Z' || f[0][0] == 'X'})
+		if parent, living := State(pid); parent >= 0 {
+			out = append(out, process{pid, parent, int(st.Uid), !living})
+		}
 	}
 	return out
+}
+
+// State tells a process' parent, -1 when there is none such, and whether it
+// lives: one that has ended is listed until its end was taken.
+func State(pid int) (parent int, living bool) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return -1, false
+	}
+	// The name, in parentheses, may hold anything.
+	f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(f) < 2 {
+		return -1, false
+	}
+	if parent, err = strconv.Atoi(string(f[1])); err != nil {
+		return -1, false
+	}
+	return parent, f[0][0] != 'Z' && f[0][0] != 'X'
 }

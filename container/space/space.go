@@ -314,8 +314,10 @@ func (s *Space) Command(argv ...string) (*exec.Cmd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot enter the user namespace: install util-linux: %w", err)
 	}
-	return exec.Command(nsenter, append([]string{"--target", strconv.Itoa(s.Pid), "--user", "--mount", "--net",
-		"--preserve-credentials", "--"}, argv...)...), nil
+	return exec.Command(nsenter, append([]string{
+		"--target", strconv.Itoa(s.Pid), "--user", "--mount", "--net",
+		"--preserve-credentials", "--",
+	}, argv...)...), nil
 }
 
 // End lets the space go, with all that is left in it.

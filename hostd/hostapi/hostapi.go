@@ -77,8 +77,10 @@ type Error struct {
 
 // classes are the names of the providers' error classes on the wire.
 func classes() map[string]error {
-	return map[string]error{"not-found": provider.ErrNotFound, "try-again": provider.ErrTryAgain, "quota": provider.ErrQuota,
-		"credential": provider.ErrCredential, "bad-spec": provider.ErrBadSpec}
+	return map[string]error{
+		"not-found": provider.ErrNotFound, "try-again": provider.ErrTryAgain, "quota": provider.ErrQuota,
+		"credential": provider.ErrCredential, "bad-spec": provider.ErrBadSpec,
+	}
 }
 
 // NewError finds the class of an error.

@@ -33,8 +33,10 @@ type machine struct {
 
 // NewBackend makes an empty cloud with a clock.
 func NewBackend(now func() time.Time) *Backend {
-	return &Backend{machines: map[provider.InstanceID]*machine{}, rules: map[provider.InstanceID][]provider.Rule{},
-		watchers: map[chan struct{}]bool{}, fail: func(string) error { return nil }, now: now}
+	return &Backend{
+		machines: map[provider.InstanceID]*machine{}, rules: map[provider.InstanceID][]provider.Rule{},
+		watchers: map[chan struct{}]bool{}, fail: func(string) error { return nil }, now: now,
+	}
 }
 
 // FailWith lets f decide whether an operation ("start", "stop", "list",
@@ -131,11 +133,15 @@ func (c *Cloud) Start(ctx context.Context, s provider.StartSpec) (provider.Insta
 	}
 	c.b.made++
 	n := c.b.made
-	inst := provider.Instance{ID: provider.InstanceID(fmt.Sprintf("fake-%d", n)), Key: s.Key, Status: "running",
+	inst := provider.Instance{
+		ID: provider.InstanceID(fmt.Sprintf("fake-%d", n)), Key: s.Key, Status: "running",
 		Addresses: []string{netip.AddrFrom4([4]byte{10, 200, byte(n >> 8), byte(n)}).String()},
-		Hardware: provider.Hardware{Arch: "amd64", Cores: max(1, s.Constraints.Cores), MemMiB: max(1024, s.Constraints.MemMiB),
-			RootDiskMiB: max(8192, s.Constraints.RootDiskMiB)},
-		Base: provider.Base{Name: "debian", Channel: "12"}, Ready: c.b.now()}
+		Hardware: provider.Hardware{
+			Arch: "amd64", Cores: max(1, s.Constraints.Cores), MemMiB: max(1024, s.Constraints.MemMiB),
+			RootDiskMiB: max(8192, s.Constraints.RootDiskMiB),
+		},
+		Base: provider.Base{Name: "debian", Channel: "12"}, Ready: c.b.now(),
+	}
 	if s.Base.Name != "" {
 		inst.Base = s.Base
 	}

@@ -124,8 +124,10 @@ func onRung(t *testing.T, rung container.Isolation) {
 	home := os.Getenv("HOME")
 	m := container.Defaults()
 	m.Isolation, m.IDBase, m.Subnet = rung, idBase(rung), netip.MustParsePrefix("10.96.0.0/16")
-	cfg := hostd.Config{Socket: filepath.Join(home, "host", "host.sock"), Images: filepath.Join(home, "images"), Dir: filepath.Join(home, "state"),
-		RunDir: filepath.Join(home, "run"), Program: []string{filepath.Join(home, "bin", "test")}, Machines: &m}
+	cfg := hostd.Config{
+		Socket: filepath.Join(home, "host", "host.sock"), Images: filepath.Join(home, "images"), Dir: filepath.Join(home, "state"),
+		RunDir: filepath.Join(home, "run"), Program: []string{filepath.Join(home, "bin", "test")}, Machines: &m,
+	}
 	want := os.Geteuid()
 	if want == 0 {
 		want = ordinary

@@ -264,8 +264,11 @@ func (s suite) rules(t *testing.T) {
 		return
 	}
 	a := start(t, ctx, c, "model/0")
-	good := []provider.Rule{{Protocol: "tcp", From: 80, To: 90, Sources: []string{"0.0.0.0/0"}}, {Protocol: "icmp", Sources: []string{"10.0.0.0/8"}},
-		{Protocol: "udp", From: 1, To: 65535, Peers: []provider.InstanceID{"not-there-yet"}}}
+	good := []provider.Rule{
+		{Protocol: "tcp", From: 80, To: 90, Sources: []string{"0.0.0.0/0"}},
+		{Protocol: "icmp", Sources: []string{"10.0.0.0/8"}},
+		{Protocol: "udp", From: 1, To: 65535, Peers: []provider.InstanceID{"not-there-yet"}},
+	}
 	for range 2 {
 		if err := f.SetRules(ctx, a.ID, good); err != nil {
 			t.Error(err)

@@ -116,7 +116,8 @@ func fillOld(t *testing.T, s *state.Store) {
 	}]{Kind: "unit", ID: func(struct {
 		Name    string
 		Machine bool
-	}) string {
+	},
+	) string {
 		return "broken/0"
 	}}
 	for _, m := range []string{"m1", "m2"} {

@@ -353,17 +353,6 @@ func ordered(t testing.TB, got []string, want ...string) {
 	}
 }
 
-// bag returns what a remote unit of a relation holds, as the API tells it.
-func (m *modelT) bags(t testing.TB, unit string) []application.EndpointRelationData {
-	t.Helper()
-	us, err := m.conn.UnitsInfo(ctx(t), names.Unit(unit).Tag())
-	must(t, err)
-	if len(us) != 1 || us[0].Error != nil || us[0].Result == nil {
-		t.Fatalf("no information on %s: %+v", unit, us)
-	}
-	return us[0].Result.RelationData
-}
-
 // pause holds back the machines of the model, or lets them come.
 func (m *modelT) pause(on bool) {
 	m.w.mu.Lock()

@@ -176,8 +176,16 @@ func guessTokens(t *testing.T, _ *env) {
 	}
 	markers := map[string][]byte{"the token": []byte(token), "the context": []byte(s.ContextID()[len("a/0-install-"):])}
 	guesses := [][2]string{
-		{s.ContextID(), ""}, {s.ContextID(), oldToken}, {old.ContextID(), token}, {"", token}, {s.ContextID(), token[:63]}, {s.ContextID(), token + "0"},
-		{s.ContextID(), strings.ToUpper(token)}, {s.ContextID()[:20], token}, {"a/0-install-", token}, {s.ContextID() + "x", token},
+		{s.ContextID(), ""},
+		{s.ContextID(), oldToken},
+		{old.ContextID(), token},
+		{"", token},
+		{s.ContextID(), token[:63]},
+		{s.ContextID(), token + "0"},
+		{s.ContextID(), strings.ToUpper(token)},
+		{s.ContextID()[:20], token},
+		{"a/0-install-", token},
+		{s.ContextID() + "x", token},
 	}
 	for i := range count(1500, 100_000) {
 		guesses = append(guesses, [2]string{s.ContextID(), fmt.Sprintf("%064x", i)})
@@ -408,7 +416,8 @@ func coLocated(t *testing.T, _ *env) {
 			t.Errorf("user %d did not see its own charm: %v %s", uid, err, out.Bytes())
 		}
 		bench.NoLeak(t, fmt.Sprintf("the machine for user %d", uid), out.Bytes(), map[string][]byte{
-			"another unit's file": []byte(secret + "unit-a-0"), "the machine's file": []byte(secret + "machine-0")})
+			"another unit's file": []byte(secret + "unit-a-0"), "the machine's file": []byte(secret + "machine-0"),
+		})
 	}
 }
 

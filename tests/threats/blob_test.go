@@ -184,7 +184,6 @@ func halfOpen(t *testing.T, w *bench.World, hc *http.Client) {
 
 type thief struct {
 	name, user, pw string
-	nonce          string
 	cert           *tls.Certificate
 }
 

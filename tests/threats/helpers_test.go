@@ -10,12 +10,13 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
-	"golang.org/x/crypto/argon2"
 	"log/slog"
 	"math/big"
 	"net/url"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/argon2"
 
 	"github.com/scarab-ops/scarab/pki"
 	"github.com/scarab-ops/scarab/tests/cluster"

@@ -138,8 +138,10 @@ func flippedBits(t *testing.T, _ *env) {
 	broken, whole := 0, 0
 	pair := func(i int) agentapi.CommitArgs {
 		v := agentapi.Settings{"left": fmt.Sprint(i), "right": fmt.Sprint(i)}
-		return agentapi.CommitArgs{OpID: fmt.Sprintf("flip-%d", i), RelationID: -1,
-			Relations: []agentapi.RelationSettings{{ID: bench.RelationBD, Unit: v}}, StateSet: agentapi.Settings{"twin": fmt.Sprint(i)}}
+		return agentapi.CommitArgs{
+			OpID: fmt.Sprintf("flip-%d", i), RelationID: -1,
+			Relations: []agentapi.RelationSettings{{ID: bench.RelationBD, Unit: v}}, StateSet: agentapi.Settings{"twin": fmt.Sprint(i)},
+		}
 	}
 	for i := range count(40, 1500) {
 		at, up := 3+i*97%9000, i%2 == 0
@@ -477,10 +479,14 @@ func suites(t *testing.T, e *env) {
 		}
 	}
 	for _, args := range [][]string{
-		{"-tls1", "-cipher", "ALL:@SECLEVEL=0"}, {"-tls1_1", "-cipher", "ALL:@SECLEVEL=0"},
-		{"-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256"}, {"-tls1_3", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"},
-		{"-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"}, {"-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305"},
-		{"-tls1_2", "-cipher", "ECDHE-ECDSA-AES256-SHA384"}, {"-tls1_2", "-cipher", "AES256-GCM-SHA384"},
+		{"-tls1", "-cipher", "ALL:@SECLEVEL=0"},
+		{"-tls1_1", "-cipher", "ALL:@SECLEVEL=0"},
+		{"-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256"},
+		{"-tls1_3", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"},
+		{"-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"},
+		{"-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305"},
+		{"-tls1_2", "-cipher", "ECDHE-ECDSA-AES256-SHA384"},
+		{"-tls1_2", "-cipher", "AES256-GCM-SHA384"},
 	} {
 		if out := run(args...); !strings.Contains(out, "Cipher is (NONE)") && !strings.Contains(out, "no protocols available") {
 			t.Errorf("openssl %v got in: %s", args, tail(out))

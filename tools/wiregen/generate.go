@@ -116,6 +116,7 @@ func (g *generator) finish(pkgClause string) ([]byte, error) {
 	if len(imports) > 0 {
 		src += "import (\n" + strings.Join(imports, "\n") + "\n)\n\n"
 	}
+	body = strings.ReplaceAll(body, " struct {\n}\n", " struct{}\n")
 	b, err := format.Source([]byte(src + body))
 	if err != nil {
 		return nil, fmt.Errorf("cannot format package %s: %v", g.pkg, err)

@@ -119,8 +119,7 @@ type ModelBlockInfoList struct {
 }
 
 // ModelTag belongs to facade Controller.
-type ModelTag struct {
-}
+type ModelTag struct{}
 
 // ModifyControllerAccess belongs to facade Controller.
 type ModifyControllerAccess struct {

@@ -151,8 +151,7 @@ type StorageDetailsResults struct {
 }
 
 // StorageFilter belongs to facade Storage.
-type StorageFilter struct {
-}
+type StorageFilter struct{}
 
 // StorageFilters belongs to facade Storage.
 type StorageFilters struct {

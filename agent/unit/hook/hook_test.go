@@ -49,11 +49,15 @@ func TestScript(t *testing.T) {
 
 func TestEnv(t *testing.T) {
 	pic := &agentapi.HookContext{Proxies: map[string]string{"http": "p"}, LegacyProxies: map[string]string{"no": "n"}}
-	f := Facts{CharmDir: "/c", Hook: "install", DispatchPath: "hooks/install", ToolsDir: "/t", Path: "/bin", RelationID: -1, Picture: pic,
-		Want: agentapi.Want{Unit: "a/0", APIAddresses: []string{"x:1", "y:2"}}}
+	f := Facts{
+		CharmDir: "/c", Hook: "install", DispatchPath: "hooks/install", ToolsDir: "/t", Path: "/bin", RelationID: -1, Picture: pic,
+		Want: agentapi.Want{Unit: "a/0", APIAddresses: []string{"x:1", "y:2"}},
+	}
 	got := Env(f)
-	for _, want := range []string{"JUJU_HOOK_NAME=install", "JUJU_DISPATCH_PATH=hooks/install", "PATH=/t:/bin", "JUJU_API_ADDRESSES=x:1 y:2",
-		"JUJU_CHARM_HTTP_PROXY=p", "JUJU_CHARM_FTP_PROXY=", "no_proxy=n", "NO_PROXY=n", "JUJU_PRINCIPAL_UNIT=", "LANG=C.UTF-8"} {
+	for _, want := range []string{
+		"JUJU_HOOK_NAME=install", "JUJU_DISPATCH_PATH=hooks/install", "PATH=/t:/bin", "JUJU_API_ADDRESSES=x:1 y:2",
+		"JUJU_CHARM_HTTP_PROXY=p", "JUJU_CHARM_FTP_PROXY=", "no_proxy=n", "NO_PROXY=n", "JUJU_PRINCIPAL_UNIT=", "LANG=C.UTF-8",
+	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no %s in %v", want, got)
 		}

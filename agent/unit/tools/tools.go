@@ -184,6 +184,7 @@ func (c *Call) run(t *Tool) error {
 		if t.In == Actions {
 			return errors.New("not running an action")
 		}
+		//lint:ignore ST1005 clients know this sentence
 		return fmt.Errorf("%s is not supported when running an action.", t.Name) //nolint:revive,staticcheck // clients know this sentence
 	}
 	return body(args)

@@ -30,6 +30,7 @@ func (l *live) note(v ...any) error {
 	l.calls = append(l.calls, strings.TrimSuffix(fmt.Sprintln(v...), "\n"))
 	return nil
 }
+
 func (l *live) SetStatus(_ context.Context, a agentapi.SetStatusArgs) error {
 	return l.note("status", a.Kind, a.Status, a.Message)
 }
@@ -37,12 +38,14 @@ func (l *live) SetWorkloadVersion(_ context.Context, v string) error { return l.
 func (l *live) LeaderSet(_ context.Context, s agentapi.Settings) error {
 	return l.note("leader-settings", s)
 }
+
 func (l *live) ClaimLeadership(context.Context) (agentapi.ClaimResult, error) {
 	if l.down {
 		return agentapi.ClaimResult{}, context.DeadlineExceeded
 	}
 	return agentapi.ClaimResult{Leader: l.leader}, nil
 }
+
 func (l *live) GoalState(context.Context) (agentapi.GoalState, error) {
 	at := time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC)
 	return agentapi.GoalState{
@@ -50,6 +53,7 @@ func (l *live) GoalState(context.Context) (agentapi.GoalState, error) {
 		Relations: map[string]map[string]agentapi.GoalStatus{"db": {"pg": {Status: "joined", Since: at}}},
 	}, nil
 }
+
 func (l *live) TaskLog(_ context.Context, a agentapi.TaskLogArgs) error {
 	return l.note("task-log", a.ID, a.Message)
 }

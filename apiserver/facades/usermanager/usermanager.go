@@ -146,7 +146,8 @@ func setDisabled(c facade.Call, tag string, off bool) error {
 	})
 }
 
-func enableUser(_ Service, c facade.Call, e wire.Entity) error  { return setDisabled(c, e.Tag, false) }
+func enableUser(_ Service, c facade.Call, e wire.Entity) error { return setDisabled(c, e.Tag, false) }
+
 func disableUser(_ Service, c facade.Call, e wire.Entity) error { return setDisabled(c, e.Tag, true) }
 
 // removeUser takes every right of a person with them, so that another one of
