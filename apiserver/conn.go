@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -120,7 +121,7 @@ func (c *connection) before(ctx context.Context, q rpc.Request) (any, error) {
 	case "Login":
 		return c.login(ctx, q.Params)
 	case "RedirectInfo":
-		if to, ok := c.failed.(*RedirectError); ok {
+		if to := (*RedirectError)(nil); errors.As(c.failed, &to) {
 			return admin.RedirectInfoResult{CACert: to.CACert, Servers: to.Servers}, nil
 		}
 		return nil, dispatchError("", "not redirected")

@@ -115,9 +115,9 @@ func (s *Server) deadline(w http.ResponseWriter, rt route.Route) {
 	switch {
 	case rt.Policy.Socket:
 	case rt.Policy.Auth == route.Basic:
-		at = time.Now().Add(s.cfg.Limits.BodyTimeout)
+		at = time.Now().Add(s.cfg.Limits.BodyTimeout) //nolint:forbidigo // deadlines of sockets are the kernel's time
 	default:
-		at = time.Now().Add(s.cfg.Limits.HeaderTimeout)
+		at = time.Now().Add(s.cfg.Limits.HeaderTimeout) //nolint:forbidigo // deadlines of sockets are the kernel's time
 	}
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(at) // a writer without deadlines has no network below it
@@ -145,7 +145,7 @@ func failWith(rt route.Route) func(http.ResponseWriter, error) {
 
 func (s *Server) contain(rt route.Route) {
 	p := recover()
-	if p == http.ErrAbortHandler {
+	if p == http.ErrAbortHandler { //nolint:errorlint // it is compared as net/http does
 		panic(p) // how net/http is told to cut a connection in mid-answer
 	}
 	if p != nil {

@@ -119,10 +119,10 @@ func (u *upload) copy(ctx context.Context, r io.Reader) error {
 			}
 		}
 		switch {
-		case err != nil && src.err != io.EOF: // a body that was cut off is not one that ended
+		case err != nil && !errors.Is(src.err, io.EOF): // a body that was cut off is not one that ended
 			return src.err
 		case err != nil:
-			return nil
+			return nil //nolint:nilerr // the end of the body
 		}
 	}
 }

@@ -257,6 +257,7 @@ func (b *builder) check() error {
 			return fmt.Errorf("cannot bootstrap: the program %s is not beside scarab in %s; run: make build", p, b.paths.Programs)
 		}
 	}
+	//nolint:noctx // it binds, or fails at once
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(b.req.APIPort)))
 	if err != nil {
 		return fmt.Errorf("cannot bootstrap: port %d of this host is in use; free it, or choose another with: --config api-port=PORT",

@@ -15,7 +15,7 @@ import (
 
 // Terminal is the terminal of the process.
 type Terminal struct {
-	ctx          context.Context // of the process: questions end with it
+	ctx          context.Context //nolint:containedctx // of the process: questions end with it
 	in, out, err *os.File
 	lines        *bufio.Reader
 }

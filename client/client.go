@@ -160,6 +160,7 @@ func dialOne(ctx context.Context, cfg Config, tlsConfig *tls.Config, address str
 	if cfg.Model != "" {
 		path = "/model/" + string(cfg.Model) + "/api"
 	}
+	//nolint:bodyclose // the library owns the body of the answer
 	ws, _, err := websocket.Dial(ctx, c.url("wss", path, nil), &websocket.DialOptions{HTTPClient: c.http})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %v", address, err)

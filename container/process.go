@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -201,11 +202,16 @@ func writeBeneath(root *os.Root, f File) error {
 // giveTree gives a folder that nobody else has written to yet, or only its
 // owner-to-be has, to a user. Links are not followed.
 func giveTree(dir string, uid int) error {
-	return filepath.WalkDir(dir, func(p string, _ os.DirEntry, err error) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return fs.WalkDir(root.FS(), ".", func(p string, _ os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		return os.Lchown(p, uid, uid)
+		return root.Lchown(p, uid, uid)
 	})
 }
 

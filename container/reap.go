@@ -55,7 +55,7 @@ func startMain(command []string, later func()) int {
 	if len(command) == 0 {
 		return -1
 	}
-	cmd := exec.Command(command[0], command[1:]...)
+	cmd := exec.Command(command[0], command[1:]...) //nolint:gosec // the caller's own command line
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	// The command must not outlive us: where we are no namespace's first
 	// process, nobody else would end it. The main thread lives as long as we do.

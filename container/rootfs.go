@@ -105,7 +105,7 @@ func attachLoop(name string) (*os.File, string, error) {
 			return loop, dev, nil
 		}
 		_ = loop.Close()
-		if err != unix.EBUSY {
+		if !errors.Is(err, unix.EBUSY) {
 			return nil, "", fmt.Errorf("cannot attach the root disk: %w", err)
 		}
 	}

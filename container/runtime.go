@@ -83,7 +83,7 @@ type Runtime struct {
 	wall     filter
 	exits    *proc.ExitWatch
 	lockFile *os.File
-	ctx      context.Context // ends with Close
+	ctx      context.Context //nolint:containedctx // ends with Close
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
 
@@ -159,7 +159,7 @@ func (r *Runtime) lock() error {
 	}
 	// A child that a killed supervisor was just making holds the lock for the
 	// moment until it sees that it is alone.
-	for deadline := time.Now().Add(lockPatience); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(lockPatience); ; time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // a lock that is awaited cannot be given up
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			r.lockFile = f
 			return nil

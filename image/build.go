@@ -124,7 +124,7 @@ func (s *Store) build(ctx context.Context, name string, progress func(string)) (
 	if err != nil {
 		return Image{}, fmt.Errorf("cannot build image %s: %w", name, err)
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }()
 	// apt drops its privileges to read these.
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return Image{}, fmt.Errorf("cannot build image %s: %w", name, err)

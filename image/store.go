@@ -375,7 +375,7 @@ func (c *counted) Write(p []byte) (int, error) {
 
 // contextReader stops reading when its context ends.
 type contextReader struct {
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // a Reader takes none
 	r   io.Reader
 }
 

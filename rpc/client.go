@@ -21,7 +21,7 @@ type ClientConfig struct {
 type Client struct {
 	cfg    ClientConfig
 	ws     *websocket.Conn
-	ctx    context.Context // of the connection; ends with it
+	ctx    context.Context //nolint:containedctx // of the connection; ends with it
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the reader has returned
 

@@ -110,10 +110,10 @@ func (s *server) read(ctx context.Context) error {
 			}
 			switch websocket.CloseStatus(err) {
 			case websocket.StatusNormalClosure, websocket.StatusGoingAway, websocket.StatusNoStatusRcvd:
-				return nil
+				return nil //nolint:nilerr // the peer said goodbye
 			}
 			if ctx.Err() != nil || errors.Is(err, io.EOF) {
-				return nil
+				return nil //nolint:nilerr // it ended, or we do
 			}
 			return fmt.Errorf("cannot read request: %v", err)
 		}

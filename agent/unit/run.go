@@ -169,7 +169,8 @@ func (a *Agent) session(op decide.Op, picture *agentapi.HookContext) *tools.Sess
 // script runs the charm's program for path, or command if that is set, with
 // the tool socket open.
 func (a *Agent) script(ctx context.Context, s *tools.Session, path string, op decide.Op, command []string) (outcome, error) {
-	program, args := "", command
+	var program string
+	args := command
 	if command == nil {
 		p, err := hook.Script(a.charmDir(), path)
 		switch {

@@ -324,7 +324,7 @@ func (a *Agent) await(ctx context.Context) {
 	}
 	var timer <-chan time.Time
 	if !at.IsZero() {
-		t := time.NewTimer(max(time.Until(at), time.Millisecond))
+		t := time.NewTimer(max(time.Until(at), time.Millisecond)) //nolint:forbidigo // timers run by the kernel's clock
 		defer t.Stop()
 		timer = t.C
 	}

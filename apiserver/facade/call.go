@@ -96,8 +96,8 @@ func (s *Session) during(r authz.Rule) error {
 
 // A Call is one request and who makes it. It is the context of the request.
 type Call struct {
-	context.Context
-	Caller *authz.Caller
+	context.Context //nolint:containedctx // a call is the context of its request
+	Caller          *authz.Caller
 	// ID is the object id of the envelope, the id of a watcher.
 	ID   string
 	s    *Session

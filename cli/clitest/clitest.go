@@ -61,6 +61,7 @@ func Start(answers map[string]json.RawMessage) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	//nolint:noctx // it binds, or fails at once
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -149,6 +150,7 @@ func (s *Server) takeCharm(w http.ResponseWriter, r *http.Request) {
 	s.charm = data
 	s.calls = append(s.calls, fmt.Sprintf("charm %s", name))
 	s.mu.Unlock()
+	//nolint:gosec // JSON to a program
 	fmt.Fprintf(w, `{"charm-url":"local:%s-0"}`, name)
 }
 

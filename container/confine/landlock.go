@@ -86,7 +86,7 @@ func Landlock(rules []Rule) error {
 	}
 	// The rules' own size of the structure is that of version 6.
 	size := unsafe.Offsetof(attr.Scoped) + unsafe.Sizeof(attr.Scoped)
-	fd, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), size, 0)
+	fd, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), size, 0) //nolint:gosec // the system call takes a pointer
 	if e != 0 {
 		return fmt.Errorf("cannot make confinement: %w", e)
 	}
@@ -123,7 +123,7 @@ func addRule(ruleset int, r Rule, handled uint64) error {
 		access &= landFile
 	}
 	attr := unix.LandlockPathBeneathAttr{Allowed_access: access, Parent_fd: int32(fd)}
-	_, _, e := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&attr)), 0, 0, 0)
+	_, _, e := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&attr)), 0, 0, 0) //nolint:gosec // the system call takes a pointer
 	if e != 0 {
 		return fmt.Errorf("cannot let %s in: %w", r.Path, e)
 	}

@@ -81,7 +81,7 @@ func (r Rules) program() []unix.SockFilter {
 func (r Rules) Load() error {
 	p := r.program()
 	prog := unix.SockFprog{Len: uint16(len(p)), Filter: &p[0]}
-	_, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
+	_, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog))) //nolint:gosec // the system call takes a pointer
 	if e != 0 {
 		return fmt.Errorf("cannot filter system calls: %w", e)
 	}

@@ -26,7 +26,7 @@ func KillTree(init, uid int) {
 		for _, pid := range left {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
-		time.Sleep(2 * time.Millisecond) // the kernel tells nobody that a process of others ended
+		time.Sleep(2 * time.Millisecond) //nolint:forbidigo // the kernel tells nobody that a process of others ended
 	}
 }
 

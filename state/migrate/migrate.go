@@ -129,7 +129,7 @@ func start(ctx context.Context, s *state.Store, newest int) error {
 
 // Run is one step while it runs.
 type Run struct {
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // of this run
 	store  *state.Store
 	step   Step
 	part   int

@@ -234,7 +234,7 @@ func cutAnswers(t *testing.T, _ *env) {
 	plant(t, w)
 	b := w.Unit(t, bench.M1, "b/0")
 	wire := bench.NewWire(t, w.Addr)
-	last := ""
+	var last string
 	for i := range count(10, 100) {
 		conn, err := through(t, w, wire, bench.M1, b)
 		if err != nil {

@@ -100,7 +100,7 @@ type Task struct {
 // A Call is one call of one tool.
 type Call struct {
 	*Session
-	Ctx    context.Context
+	Ctx    context.Context //nolint:containedctx // a call is the context of one tool
 	Stdout bytes.Buffer
 	Stderr bytes.Buffer
 

@@ -181,12 +181,12 @@ func (cfg Config) sink(c facade.Call, ws route.Socket, _ *http.Request) error {
 	for {
 		raw, err := ws.Read(c)
 		if err != nil {
-			return nil // it left
+			return nil //nolint:nilerr // it left
 		}
 		var rec agentapi.LogRecord
 		if err := json.Unmarshal(raw, &rec); err != nil {
 			ws.Refuse("bad record")
-			return nil
+			return nil //nolint:nilerr // it was told
 		}
 		level, err := logstore.ParseLevel(rec.Level)
 		if err != nil {

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bytes"
-	"io"
 	"net"
 	"sync"
 	"testing"
@@ -135,9 +134,6 @@ func (w *Wire) pump(to, from net.Conn, record *bytes.Buffer, tap func(int, []byt
 			}
 		}
 		if err != nil || !on {
-			if err == io.EOF {
-				return
-			}
 			return
 		}
 	}
