@@ -202,9 +202,10 @@ func (u *unpacker) own(name string, h *tar.Header) error {
 }
 
 func (u *unpacker) regular(name string, mode fs.FileMode, h *tar.Header, body io.Reader) error {
-	if u.bytes += h.Size; u.bytes > maxImageBytes {
+	if h.Size < 0 || h.Size > maxImageBytes-u.bytes {
 		return errTooLarge
 	}
+	u.bytes += h.Size
 	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -184,6 +185,24 @@ func TestTamperedImageIsRefused(t *testing.T) {
 	}
 	if _, err := s.Ensure(ctx, "x@1", func(string) {}); err == nil || !strings.Contains(err.Error(), "digest") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestUnpackSizes shows that sizes that add up past what a number holds are
+// too large all the same.
+func TestUnpackSizes(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range []tar.Header{{Name: "a", Typeflag: tar.TypeReg, Size: 1}, {Name: "b", Typeflag: tar.TypeReg, Size: math.MaxInt64, Format: tar.FormatGNU}} {
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Unpack(&b, t.TempDir()); !errors.Is(err, errTooLarge) {
+		t.Errorf("unpacked: %v", err)
 	}
 }
 

@@ -22,7 +22,7 @@ if [ -z "$list" ]; then
 fi
 while read -r pkg name; do
   [ -n "$pkg" ] || continue
-  if go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" -timeout 0 "$pkg" >"$log" 2>&1; then
+  if go test -run '^$' -fuzz "^$name\$" -fuzztime "$time" -fuzzminimizetime 100x -timeout 0 "$pkg" >"$log" 2>&1; then
     passed=$((passed + 1))
     echo "ok    $pkg $name ($(grep -oE 'execs: [0-9]+' "$log" | tail -1))"
   else
