@@ -124,7 +124,7 @@ func simulateUnit(tx *state.Tx, s state.Scope, u unit.Row, now time.Time) error 
 // here says that every agent is connected.
 type here struct{}
 
-func (here) Connected(names.Model, string) (bool, time.Time) { return true, time.Time{} }
+func (here) Connected(names.Model, names.Tag) (bool, time.Time) { return true, time.Time{} }
 
 // reads grants everything.
 type reads struct{}

@@ -257,7 +257,7 @@ func (p *parts) connected(c *authz.Caller) func() {
 	if c.Kind != authz.Machine && c.Kind != authz.Unit {
 		return func() {}
 	}
-	return p.presence.Came(c.Model, c.Tag().String())
+	return p.presence.Came(c.Model, c.Tag())
 }
 
 // wiped drops what a removed model has outside of the state.

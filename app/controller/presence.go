@@ -20,7 +20,7 @@ type presence struct {
 
 type agentKey struct {
 	model names.Model
-	tag   string
+	tag   names.Tag
 }
 
 func newPresence(now func() time.Time) *presence {
@@ -28,7 +28,7 @@ func newPresence(now func() time.Time) *presence {
 }
 
 // Came records a new connection; the returned function ends it.
-func (p *presence) Came(m names.Model, tag string) (gone func()) {
+func (p *presence) Came(m names.Model, tag names.Tag) (gone func()) {
 	k := agentKey{m, tag}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,7 +45,7 @@ func (p *presence) Came(m names.Model, tag string) (gone func()) {
 
 // Connected tells whether an agent has a connection, and since when it has
 // none.
-func (p *presence) Connected(m names.Model, tag string) (bool, time.Time) {
+func (p *presence) Connected(m names.Model, tag names.Tag) (bool, time.Time) {
 	k := agentKey{m, tag}
 	p.mu.Lock()
 	defer p.mu.Unlock()

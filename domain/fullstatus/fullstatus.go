@@ -30,7 +30,7 @@ type Presence interface {
 	// Connected tells whether the agent with the tag has a connection to any
 	// controller, and since when it has or has not. A zero time means that it
 	// was never connected.
-	Connected(m names.Model, tag string) (bool, time.Time)
+	Connected(m names.Model, tag names.Tag) (bool, time.Time)
 }
 
 // Grace is how long an agent may be away before it counts as lost: longer
@@ -111,7 +111,7 @@ func Load(r state.Reader, m model.Row, p Presence, now time.Time) *Picture {
 // finder finds rows by ids that come in the order of the rows: rows of all
 // tables come by id, so those of one entity meet without an index.
 type finder[V any] struct {
-	rows []V
+	rows []*V
 	id   func(*V) string
 	next int
 }
@@ -119,7 +119,7 @@ type finder[V any] struct {
 // find returns the row, or nil.
 func (f *finder[V]) find(id string) *V {
 	for ; f.next < len(f.rows); f.next++ {
-		row := &f.rows[f.next]
+		row := f.rows[f.next]
 		switch at := f.id(row); {
 		case at == id:
 			return row
@@ -130,20 +130,34 @@ func (f *finder[V]) find(id string) *V {
 	return nil
 }
 
-func findHosts(rows []Host) finder[Host] {
+func findHosts(rows []*Host) finder[Host] {
 	return finder[Host]{rows: rows, id: func(h *Host) string { return string(h.ID) }}
 }
 
-func findUnits(rows []Member) finder[Member] {
+func findUnits(rows []*Member) finder[Member] {
 	return finder[Member]{rows: rows, id: func(u *Member) string { return string(u.Name) }}
 }
 
-func (p *Picture) loadMachines() []Host {
-	var hosts []Host
+// pool makes many values with few allocations, and moves none of them.
+type pool[V any] struct{ left []V }
+
+func (p *pool[V]) new() *V {
+	if len(p.left) == 0 {
+		p.left = make([]V, 128)
+	}
+	v := &p.left[0]
+	p.left = p.left[1:]
+	return v
+}
+
+func (p *Picture) loadMachines() []*Host {
+	var made pool[Host]
 	machine.Table.Each(p.reader, p.scope, func(x *machine.Row) {
-		hosts = append(hosts, Host{x, &noInstance, &notSeen, &noStatus, &noStatus})
+		h := made.new()
+		*h = Host{x, &noInstance, &notSeen, &noStatus, &noStatus}
+		p.Machines = append(p.Machines, h)
 	})
-	with, seen := findHosts(hosts), findHosts(hosts)
+	with, seen := findHosts(p.Machines), findHosts(p.Machines)
 	machine.Instances.Each(p.reader, p.scope, func(x *machine.Instance) {
 		if h := with.find(string(x.Machine)); h != nil {
 			h.Instance = x
@@ -154,19 +168,22 @@ func (p *Picture) loadMachines() []Host {
 			h.Seen = x
 		}
 	})
-	p.Machines = make([]*Host, len(hosts))
-	p.hosts = make(map[names.Machine]*Host, len(hosts))
-	for i := range hosts {
-		p.Machines[i] = &hosts[i]
-		p.hosts[hosts[i].ID] = &hosts[i]
+	p.hosts = make(map[names.Machine]*Host, len(p.Machines))
+	for _, h := range p.Machines {
+		p.hosts[h.ID] = h
 	}
-	return hosts
+	return p.Machines
 }
 
-func (p *Picture) loadUnits() []Member {
-	var units []Member
+func (p *Picture) loadUnits() []*Member {
+	var (
+		units []*Member
+		made  pool[Member]
+	)
 	unit.Table.Each(p.reader, p.scope, func(x *unit.Row) {
-		units = append(units, Member{x, nil, &noStatus, &noStatus})
+		u := made.new()
+		*u = Member{x, nil, &noStatus, &noStatus}
+		units = append(units, u)
 	})
 	with := findUnits(units)
 	unit.PortsTable.Each(p.reader, p.scope, func(x *unit.Ports) {
@@ -174,9 +191,15 @@ func (p *Picture) loadUnits() []Member {
 			u.Ports = x.Ranges
 		}
 	})
-	for i := range units {
-		u := &units[i]
-		p.Units[u.Application] = append(p.Units[u.Application], u)
+	for begun := 0; begun < len(units); { // by application: so they are ordered
+		end, app := begun+1, units[begun].Application
+		for end < len(units) && units[end].Application == app {
+			end++
+		}
+		p.Units[app] = append(p.Units[app], units[begun:end:end]...)
+		begun = end
+	}
+	for _, u := range units {
 		if u.Principal != "" {
 			p.Subordinates[u.Principal] = append(p.Subordinates[u.Principal], u)
 		}
@@ -184,7 +207,7 @@ func (p *Picture) loadUnits() []Member {
 	return units
 }
 
-func (p *Picture) loadStatuses(hosts []Host, units []Member) {
+func (p *Picture) loadStatuses(hosts []*Host, units []*Member) {
 	agents, workloads := findUnits(units), findUnits(units)
 	machines, instances := findHosts(hosts), findHosts(hosts)
 	status.Table.Each(p.reader, p.scope, func(x *status.Row) {
@@ -220,9 +243,9 @@ func (p *Picture) Host(m names.Machine) *Host {
 // Status returns a stored status, without any rule applied.
 func (p *Picture) Status(entity string) status.Entry { return status.Get(p.reader, p.scope, entity) }
 
-// Unit returns what a unit's agent and workload show.
-func (p *Picture) Unit(u *Member) (agent, workload status.Entry) {
-	return Unit(u.Row, *u.agent, *u.workload, Lost(p.presence, p.Model.UUID, u.Name.Tag(), p.now))
+// Unit returns what a unit's agent and workload show, shared as rows are.
+func (p *Picture) Unit(u *Member) (agent, workload *status.Entry) {
+	return showUnit(u.Row, u.agent, u.workload, Lost(p.presence, p.Model.UUID, u.Name.Tag(), p.now))
 }
 
 // Member returns a unit's row with its statuses.
@@ -231,9 +254,9 @@ func (p *Picture) Member(u unit.Row) *Member {
 	return &Member{&u, unit.PortsOf(p.reader, p.scope, u.Name), &agent, &workload}
 }
 
-// Machine returns what a machine's agent shows.
-func (p *Picture) Machine(m *Host) status.Entry {
-	return Machine(m.Row, *m.agent, Lost(p.presence, p.Model.UUID, m.ID.Tag(), p.now))
+// Machine returns what a machine's agent shows, shared as rows are.
+func (p *Picture) Machine(m *Host) *status.Entry {
+	return Machine(m.Row, m.agent, Lost(p.presence, p.Model.UUID, m.ID.Tag(), p.now))
 }
 
 // Own returns the status that an application's leader has set, if any.

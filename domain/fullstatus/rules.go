@@ -20,7 +20,7 @@ func Lost(p Presence, m names.Model, t names.Tag, now time.Time) Absence {
 	if p == nil {
 		return Absence{}
 	}
-	here, since := p.Connected(m, t.String())
+	here, since := p.Connected(m, t)
 	if here || (!since.IsZero() && now.Sub(since) < Grace) {
 		return Absence{}
 	}
@@ -36,18 +36,24 @@ type Absence struct {
 
 // Unit applies the rules of errors and of presence to what a unit reported.
 func Unit(u *unit.Row, agent, workload status.Entry, away Absence) (status.Entry, status.Entry) {
+	a, w := showUnit(u, &agent, &workload, away)
+	return *a, *w
+}
+
+// showUnit is Unit for many: it gives back what it got where no rule applies.
+func showUnit(u *unit.Row, agent, workload *status.Entry, away Absence) (*status.Entry, *status.Entry) {
 	allocating := agent.Status == "allocating"
 	if agent.Status == "error" {
 		workload = agent
-		agent = status.Entry{Status: "idle", Since: agent.Since}
+		agent = &status.Entry{Status: "idle", Since: agent.Since}
 	}
 	installing := u.CharmURL == ""
 	if !away.Lost || allocating || installing || u.Life == life.Dead {
 		return agent, workload
 	}
-	agent = status.Entry{Status: "lost", Message: Silent, Since: orTime(away.Since, agent.Since)}
+	agent = &status.Entry{Status: "lost", Message: Silent, Since: orTime(away.Since, agent.Since)}
 	if workload.Status != "error" && workload.Status != "terminated" {
-		workload = status.Entry{
+		workload = &status.Entry{
 			Status: "unknown", Message: "agent lost, see 'juju show-status-log " + string(u.Name) + "'",
 			Since: agent.Since,
 		}
@@ -56,11 +62,11 @@ func Unit(u *unit.Row, agent, workload status.Entry, away Absence) (status.Entry
 }
 
 // Machine applies the rule of presence to what a machine's agent reported.
-func Machine(m *machine.Row, agent status.Entry, away Absence) status.Entry {
+func Machine(m *machine.Row, agent *status.Entry, away Absence) *status.Entry {
 	if !away.Lost || agent.Status == "pending" || agent.Status == "stopped" || agent.Status == "error" || m.Life == life.Dead {
 		return agent
 	}
-	return status.Entry{Status: "down", Message: Silent, Since: orTime(away.Since, agent.Since)}
+	return &status.Entry{Status: "down", Message: Silent, Since: orTime(away.Since, agent.Since)}
 }
 
 func orTime(a, b time.Time) time.Time {
@@ -96,21 +102,20 @@ func severity(s string) int {
 // Worst finds the status of an application that set none of its own: that of
 // the first unit, in the order added, that none is worse than.
 type Worst struct {
-	some  bool
-	entry status.Entry
+	entry *status.Entry
 }
 
 // Add takes the workload status of one more unit.
-func (w *Worst) Add(e status.Entry) {
-	if !w.some || severity(e.Status) > severity(w.entry.Status) {
-		w.some, w.entry = true, e
+func (w *Worst) Add(e *status.Entry) {
+	if w.entry == nil || severity(e.Status) > severity(w.entry.Status) {
+		w.entry = e
 	}
 }
 
 // Entry returns the result; unknown when there were no units.
 func (w *Worst) Entry(a application.Row) status.Entry {
-	if !w.some {
+	if w.entry == nil {
 		return status.Entry{Status: "unknown", Since: a.Created}
 	}
-	return w.entry
+	return *w.entry
 }

@@ -26,7 +26,7 @@ type fixed struct {
 	since time.Time
 }
 
-func (f fixed) Connected(names.Model, string) (bool, time.Time) { return f.here, f.since }
+func (f fixed) Connected(names.Model, names.Tag) (bool, time.Time) { return f.here, f.since }
 
 func TestLostAfterGrace(t *testing.T) {
 	for _, c := range []struct {
@@ -82,11 +82,11 @@ func TestUnitRules(t *testing.T) {
 func TestMachineRules(t *testing.T) {
 	away := Absence{Lost: true}
 	for stored, want := range map[string]string{"started": "down", "pending": "pending", "stopped": "stopped", "error": "error"} {
-		if got := Machine(&machine.Row{}, status.Entry{Status: stored}, away).Status; got != want {
+		if got := Machine(&machine.Row{}, &status.Entry{Status: stored}, away).Status; got != want {
 			t.Errorf("%s: got %s, want %s", stored, got, want)
 		}
 	}
-	if got := Machine(&machine.Row{}, status.Entry{Status: "started"}, Absence{}).Status; got != "started" {
+	if got := Machine(&machine.Row{}, &status.Entry{Status: "started"}, Absence{}).Status; got != "started" {
 		t.Errorf("a machine that is there shows %s", got)
 	}
 }
@@ -97,7 +97,7 @@ func TestWorstIsTheFirstThatNoneIsWorseThan(t *testing.T) {
 		t.Errorf("without units: %v", got)
 	}
 	for i, s := range []string{"active", "waiting", "unknown", "waiting", "terminated"} {
-		w.Add(status.Entry{Status: s, Since: at(i)})
+		w.Add(&status.Entry{Status: s, Since: at(i)})
 	}
 	if got := w.Entry(application.Row{}); got.Status != "waiting" || !got.Since.Equal(at(1)) {
 		t.Errorf("got %s since %s, want the first waiting", got.Status, got.Since)
@@ -207,7 +207,7 @@ func TestMatch(t *testing.T) {
 }
 
 func TestFinderWithGaps(t *testing.T) {
-	f := findHosts([]Host{{Row: &machine.Row{ID: "1"}}, {Row: &machine.Row{ID: "10"}}, {Row: &machine.Row{ID: "2"}}, {Row: &machine.Row{ID: "4"}}})
+	f := findHosts([]*Host{{Row: &machine.Row{ID: "1"}}, {Row: &machine.Row{ID: "10"}}, {Row: &machine.Row{ID: "2"}}, {Row: &machine.Row{ID: "4"}}})
 	for _, c := range []struct {
 		id   string
 		want bool

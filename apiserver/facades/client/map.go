@@ -27,9 +27,9 @@ type status struct {
 
 // detailed writes a status. Data is shown whole, or for machines and units cut
 // down to what clients need.
-func detailed(e domstatus.Entry, version, life string, whole bool) wireclient.DetailedStatus {
+func detailed(e *domstatus.Entry, version, life string, whole bool) wireclient.DetailedStatus {
 	d := wireclient.DetailedStatus{
-		Status: e.Status, Info: e.Message, Since: wiremap.Time(e.Since), Version: version, Life: life,
+		Status: e.Status, Info: e.Message, Since: utc(&e.Since), Version: version, Life: life,
 	}
 	switch {
 	case whole && e.Data != nil:
@@ -41,6 +41,14 @@ func detailed(e domstatus.Entry, version, life string, whole bool) wireclient.De
 		}
 	}
 	return d
+}
+
+// utc shares a time in UTC, as times are stored, with the row that it is of.
+func utc(t *time.Time) *time.Time {
+	if !t.IsZero() && t.Location() == time.UTC {
+		return t
+	}
+	return wiremap.Time(*t)
 }
 
 // What all have alike is shared; nobody writes to it.
@@ -85,10 +93,10 @@ func (s status) full(now time.Time) wireclient.FullStatus {
 }
 
 func (s status) model() wireclient.ModelStatusInfo {
-	m := s.p.Model
+	m, st := s.p.Model, s.p.Status(domstatus.OfModel)
 	return wireclient.ModelStatusInfo{
 		Name: m.Name, Type: "iaas", CloudTag: m.Cloud.Tag().String(), Region: m.Region, Version: m.AgentVersion,
-		ModelStatus: detailed(s.p.Status(domstatus.OfModel), "", "", true), SLA: "unsupported",
+		ModelStatus: detailed(&st, "", "", true), SLA: "unsupported",
 	}
 }
 
@@ -105,32 +113,32 @@ func (s status) machine(m *fullstatus.Host) wireclient.MachineStatus {
 	out := wireclient.MachineStatus{
 		ID: string(m.ID), Base: wiremap.FromBase(base), Constraints: constraints(m.Constraints),
 		AgentStatus:    detailed(agent, version, m.Life.Wire(), false),
-		InstanceStatus: detailed(instanceStatus(*m.Running, inst), "", "", false),
+		InstanceStatus: detailed(instanceStatus(m.Running, inst), "", "", false),
 		InstanceID:     inst.InstanceID, DisplayName: inst.DisplayName, Hostname: seen.Hostname,
 		DNSName: m.Address(), IPAddresses: addresses(inst, seen), Hardware: hardware(inst),
 		Containers: noContainers, Jobs: hostsUnits,
 		NetworkInterfaces: interfaces(seen),
 	}
-	modified := domstatus.Entry{Status: "idle", Since: m.Created}
+	out.ModificationStatus = wireclient.DetailedStatus{Status: "applied", Since: utc(&inst.Started), Data: noData}
 	if inst.InstanceID == "" {
 		out.InstanceID = "pending"
-	} else {
-		modified = domstatus.Entry{Status: "applied", Since: inst.Started}
+		out.ModificationStatus = wireclient.DetailedStatus{Status: "idle", Since: utc(&m.Created), Data: noData}
 	}
-	out.ModificationStatus = detailed(modified, "", "", false)
 	return out
 }
 
 // instanceStatus adds to what the cloud reports that the machine runs on
 // another base than the one asked for.
-func instanceStatus(e domstatus.Entry, i *machine.Instance) domstatus.Entry {
-	if i.BaseNote != "" && e.Status == "running" {
-		if e.Message != "" {
-			e.Message += "; "
-		}
-		e.Message += i.BaseNote
+func instanceStatus(e *domstatus.Entry, i *machine.Instance) *domstatus.Entry {
+	if i.BaseNote == "" || e.Status != "running" {
+		return e
 	}
-	return e
+	noted := *e
+	if noted.Message != "" {
+		noted.Message += "; "
+	}
+	noted.Message += i.BaseNote
+	return &noted
 }
 
 // constraints prints constraints; most machines have none.
@@ -171,6 +179,9 @@ func addresses(i *machine.Instance, seen *machine.Observed) []string {
 		all = append(all, i.Addresses...)
 	}
 	return slices.DeleteFunc(all, func(a string) bool {
+		if !strings.HasPrefix(a, "127.") && !strings.HasPrefix(a, "169.254.") && !strings.Contains(a, ":") {
+			return false // the same, and quicker told
+		}
 		ip, err := netip.ParseAddr(a)
 		return err == nil && (ip.IsLoopback() || ip.IsLinkLocalUnicast())
 	})
@@ -246,10 +257,10 @@ func (s status) units(a application.Row, out *wireclient.ApplicationStatus) {
 	if !own {
 		st = worst.Entry(a)
 	}
-	out.Status = detailed(st, "", "", true)
+	out.Status = detailed(&st, "", "", true)
 }
 
-func (s status) unit(u *fullstatus.Member, a application.Row, agent, workload domstatus.Entry) wireclient.UnitStatus {
+func (s status) unit(u *fullstatus.Member, a application.Row, agent, workload *domstatus.Entry) wireclient.UnitStatus {
 	version := s.p.Model.AgentVersion
 	if agent.Status == "allocating" {
 		version = ""
@@ -290,9 +301,10 @@ func (s status) app(a names.Application) application.Row {
 }
 
 func (s status) relation(r relation.Row) wireclient.RelationStatus {
+	st := s.p.Status(domstatus.OfRelation(strconv.Itoa(r.ID)))
 	out := wireclient.RelationStatus{
 		ID: r.ID, Key: string(r.Key), Scope: r.Scope, Endpoints: []wireclient.EndpointStatus{},
-		Status: detailed(s.p.Status(domstatus.OfRelation(strconv.Itoa(r.ID))), "", "", false),
+		Status: detailed(&st, "", "", false),
 	}
 	for _, e := range r.Endpoints {
 		out.Interface = e.Interface

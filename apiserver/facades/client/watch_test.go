@@ -156,7 +156,7 @@ func TestWatchAllIsBounded(t *testing.T) {
 // gone is a Presence that knows of nobody.
 type gone struct{}
 
-func (gone) Connected(names.Model, string) (bool, time.Time) { return false, time.Time{} }
+func (gone) Connected(names.Model, names.Tag) (bool, time.Time) { return false, time.Time{} }
 
 // large makes a model with n units, each on a machine of its own.
 func large(tb testing.TB, n int) (state.Reader, model.Row) {

@@ -18,7 +18,9 @@ import (
 // away is a Presence that knows only who is away.
 type away map[string]bool
 
-func (a away) Connected(_ names.Model, tag string) (bool, time.Time) { return !a[tag], time.Time{} }
+func (a away) Connected(_ names.Model, tag names.Tag) (bool, time.Time) {
+	return !a[tag.String()], time.Time{}
+}
 
 // chain asks why and returns "entity state" for each cause.
 func chain(t *testing.T, w *facadetest.World, p away, name string) string {
