@@ -233,21 +233,17 @@ func lock(p Paths) (unlock func(), err error) {
 	}, nil
 }
 
-func rights(err error) error {
-	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("cannot bootstrap: %w; run it with sudo, or as the user whose folders these are", err)
-	}
-	return fmt.Errorf("cannot bootstrap: %w", err)
-}
-
 // minFree is the least free space to begin with.
 const minFree = 2 << 30
 
 func (b *builder) check() error {
 	b.warn()
 	if cfg, err := hostd.LoadConfig(b.paths.host()); err == nil {
-		return fmt.Errorf("cannot bootstrap: this host already runs the controller %s; destroy it first with: scarab kill-controller NAME",
-			cfg.ControllerID)
+		e := &RunningError{UUID: names.ControllerID(cfg.ControllerID)}
+		if len(cfg.HostTCP) > 0 {
+			e.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(int(cfg.HostTCP[0])))
+		}
+		return e
 	}
 	if _, err := os.Stat(b.paths.data()); err == nil {
 		return fmt.Errorf("cannot bootstrap: %s holds the data of an earlier controller; move it away or remove it", b.paths.data())
@@ -409,7 +405,10 @@ func (b *builder) login(ctx context.Context) error {
 func (b *builder) undo(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
-	return b.step("undo", func() error { return remove(ctx, b.paths, func(string) {}) })
+	if err := b.step("undo", func() error { return remove(ctx, b.paths, func(string) {}) }); err != nil {
+		return &undoError{b.c.UUID, err}
+	}
+	return nil
 }
 
 // Destroy takes down the host's controller with all its machines. Caches stay.

@@ -50,6 +50,7 @@ func TestScripts(t *testing.T) {
 type fake struct {
 	server *clitest.Server
 	code   int
+	away   bool // it runs on another host
 }
 
 func of(ts *testscript.TestScript) *fake { return ts.Value("fake").(*fake) }
@@ -60,8 +61,8 @@ func startFake(ts *testscript.TestScript, _ bool, args []string) {
 	answers := map[string]json.RawMessage{}
 	known := true
 	for _, a := range args {
-		if a == "-unknown" {
-			known = false
+		if a == "-unknown" || a == "-away" {
+			known, f.away = known && a != "-unknown", a == "-away"
 			continue
 		}
 		if err := json.Unmarshal([]byte(ts.ReadFile(a)), &answers); err != nil {
@@ -199,6 +200,12 @@ func (p programs) Run(_ context.Context, path string, args []string) (int, error
 	return 7, nil
 }
 
+// left is an undo that failed.
+type left struct{}
+
+func (l left) Error() string    { return l.Unfinished() }
+func (left) Unfinished() string { return "cannot take back what was begun: a machine is busy" }
+
 // boot hands out the fake controller as the one that was started.
 type boot struct{ f *fake }
 
@@ -206,6 +213,12 @@ func (b *boot) Start(_ context.Context, r session.BootstrapRequest, report func(
 	if r.Name == "broken" {
 		report(session.Step{Name: "start the host agent", Err: errors.New("no rights")})
 		return session.Bootstrapped{}, errors.New("cannot start the host agent: run as root")
+	}
+	switch r.Name {
+	case "taken":
+		return session.Bootstrapped{}, &session.RunningError{UUID: clitest.ControllerUUID, Address: "127.0.0.1:17070", Err: errors.New("cannot bootstrap: this host already runs the controller " + clitest.ControllerUUID)}
+	case "halfway":
+		return session.Bootstrapped{}, errors.Join(context.Canceled, left{})
 	}
 	report(session.Step{Name: "start the host agent"})
 	report(session.Step{Name: "start the host agent", Done: true})
@@ -220,20 +233,22 @@ func (b *boot) Destroy(_ context.Context, r session.DestroyRequest, report func(
 	return nil
 }
 
+func (b *boot) Here(uuid string) (bool, error) { return uuid == clitest.ControllerUUID && !b.f.away, nil }
+
 type images struct{}
 
 func (images) List(context.Context) ([]session.Image, error) {
-	return []session.Image{{Name: "noble", Base: "ubuntu@24.04", Arch: "amd64", Digest: "sha256:0123456789abcdef0123", Size: 200 << 20, Source: "debootstrap", Created: now(), InUse: true}}, nil
+	return []session.Image{{Name: "ubuntu@24.04", Arch: "amd64", Digest: "sha256:0123456789abcdef0123", Size: 200 << 20, Source: "tarball", Created: now()}}, nil
 }
 
-func (images) Add(_ context.Context, name, _, base string, report func(session.Step)) (session.Image, error) {
-	report(session.Step{Name: "unpack", Done: true})
-	return session.Image{Name: name, Base: base, Size: 1 << 20}, nil
+func (images) Add(_ context.Context, name, tarball string, report func(session.Step)) (session.Image, error) {
+	report(session.Step{Name: "take " + filepath.Base(tarball), Done: true})
+	return session.Image{Name: name, Size: 1 << 20}, nil
 }
 
 func (images) Remove(_ context.Context, name string) error {
-	if name == "noble" {
-		return errors.New("cannot remove image noble: machines use it")
+	if name == "ubuntu@24.04" {
+		return errors.New("cannot remove image ubuntu@24.04: machines use it")
 	}
 	return nil
 }

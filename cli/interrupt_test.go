@@ -33,6 +33,8 @@ func (hanging) Destroy(ctx context.Context, _ session.DestroyRequest, _ func(ses
 	return ctx.Err()
 }
 
+func (hanging) Here(string) (bool, error) { return false, nil }
+
 func TestInterruptedBootstrapLeavesNoEntry(t *testing.T) {
 	var out bytes.Buffer
 	cfg := bare(t, &out)

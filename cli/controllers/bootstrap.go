@@ -126,7 +126,7 @@ func bootstrap(ctx context.Context, s *session.Session, f bootstrapFlags, cloud,
 	defer p.End()
 	done, err := b.Start(ctx, r, p.Report)
 	if err != nil {
-		return bootstrapError(err, r)
+		return bootstrapError(s, err, r)
 	}
 	if f.check {
 		s.Info("This machine is fit for a controller.")
@@ -171,7 +171,11 @@ func takeBack(ctx context.Context, s *session.Session, b session.Bootstrapper, r
 	return interrupt
 }
 
-func bootstrapError(err error, r session.BootstrapRequest) error {
+func bootstrapError(s *session.Session, err error, r session.BootstrapRequest) error {
+	var running *session.RunningError
+	if errors.As(err, &running) {
+		return session.Advise(err, aboutRunning(s, running))
+	}
 	if !strings.HasPrefix(err.Error(), "cannot bootstrap") {
 		err = fmt.Errorf("cannot bootstrap %q: %w", r.Name, err)
 	}
@@ -179,6 +183,17 @@ func bootstrapError(err error, r session.BootstrapRequest) error {
 		return err
 	}
 	return session.Advise(err, "see whether this machine is fit for it: scarab bootstrap localhost --check")
+}
+
+// aboutRunning says how to use or to remove the controller that is in the way of a new one.
+func aboutRunning(s *session.Session, e *session.RunningError) string {
+	known, _, err := s.Store().Controllers()
+	for name, c := range known {
+		if err == nil && c.UUID == e.UUID {
+			return fmt.Sprintf("this client knows it as %q; use it: scarab switch %s; or remove it: scarab kill-controller %s", name, name, name)
+		}
+	}
+	return fmt.Sprintf("register it here: scarab login %s -c NAME -u admin; or remove it: scarab kill-controller %s", e.Address, e.UUID)
 }
 
 // record writes the client files. The entry of the controller itself goes last: until it is there, nothing of the rest counts.

@@ -71,13 +71,9 @@ func destroy(ctx context.Context, s *session.Session, f destroyFlags, name strin
 	if err != nil {
 		return err
 	}
-	c, err := s.OpenNamed(ctx, name)
-	if err != nil && !f.kill {
-		return session.Advise(err, "take it down without asking it: scarab kill-controller "+name+"; or only forget it here: scarab unregister "+name)
-	}
+	c, here, err := locate(ctx, s, b, f, name, entry.UUID)
 	if err != nil {
-		s.Info("The controller cannot be asked (%v); taking it down directly.", err)
-		c = nil
+		return err
 	}
 	if !f.noPrompt {
 		s.Info("WARNING! This command will destroy controller %q%s. It cannot be undone.", name,
@@ -96,7 +92,10 @@ func destroy(ctx context.Context, s *session.Session, f destroyFlags, name strin
 			s.Info("%v; taking it down directly.", err)
 		}
 	}
-	if err := b.Destroy(ctx, session.DestroyRequest{Name: name, Cloud: entry.Cloud, ControllerUUID: entry.UUID, Kill: f.kill}, p.Report); err != nil {
+	if here {
+		err = b.Destroy(ctx, session.DestroyRequest{Name: name, Cloud: entry.Cloud, ControllerUUID: entry.UUID, Kill: f.kill}, p.Report)
+	}
+	if err != nil {
 		return session.Advise(fmt.Errorf("cannot take down controller %q: %w", name, err), "run the command again; it goes on where it ended")
 	}
 	if err := s.Store().RemoveController(context.WithoutCancel(ctx), name); err != nil {
@@ -106,8 +105,38 @@ func destroy(ctx context.Context, s *session.Session, f destroyFlags, name strin
 	return nil
 }
 
+// locate connects to a controller that is to be destroyed, and finds out whether this host can do that. One that was
+// bootstrapped from here, is not here any more and does not answer is gone: kill-controller may forget it.
+func locate(ctx context.Context, s *session.Session, b session.Bootstrapper, f destroyFlags, name, uuid string) (*session.Controller, bool, error) {
+	here, err := b.Here(uuid)
+	if err != nil {
+		return nil, false, fmt.Errorf("cannot destroy controller %q: %w", name, err)
+	}
+	c, err := s.OpenNamed(ctx, name)
+	_, unknown := s.Store().Bootstrap(name)
+	switch {
+	case err == nil && here:
+		return c, true, nil
+	case err == nil || unknown != nil && !here:
+		return nil, false, session.Advise(fmt.Errorf("cannot destroy controller %q: it does not run on this host, or belongs to another user here", name),
+			"run this where and as whom it was bootstrapped; or only forget it here: scarab unregister "+name)
+	case !f.kill || errors.Is(err, context.Canceled):
+		return nil, false, session.Advise(err, "take it down without asking it: scarab kill-controller "+name+"; or only forget it here: scarab unregister "+name)
+	}
+	s.Info("The controller cannot be asked (%v); taking it down directly.", err)
+	return nil, here, nil
+}
+
 // destroyUnknown takes down a controller of this host that no client file names: whoever lost the files has no other way.
 func destroyUnknown(ctx context.Context, s *session.Session, b session.Bootstrapper, f destroyFlags, uuid string) error {
+	here, err := b.Here(uuid)
+	if err != nil {
+		return fmt.Errorf("cannot take down controller %s: %w", uuid, err)
+	}
+	if !here {
+		return session.Advise(fmt.Errorf("cannot take down controller %s: neither this client nor this host knows it", uuid),
+			"see the ones that this client knows: scarab controllers")
+	}
 	if !f.noPrompt {
 		s.Info("WARNING! This command will destroy controller %s of this host with all its models. It cannot be undone.", uuid)
 		if err := s.ConfirmName("", uuid); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -354,69 +353,3 @@ func sendGrant(ctx context.Context, s *session.Session, c *session.Controller, v
 	}
 	return session.Do[wire.ErrorResults](ctx, c, "ModelManager", "ModifyModelAccess", p)
 }
-
-func imageCommand(s *session.Session) *cobra.Command {
-	parent := &cobra.Command{
-		Use: "image", Short: "List, add and remove base images of the local cloud", GroupID: group, Example: "  scarab image list",
-		SilenceErrors: true, SilenceUsage: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return &session.Usage{Text: fmt.Sprintf("cannot run image %q: choose list, add or remove", args[0])}
-			}
-			return nil
-		},
-		RunE: func(*cobra.Command, []string) error {
-			return &session.Usage{Text: "cannot run image: choose list, add or remove"}
-		},
-	}
-	var format *output.Format
-	list := s.Command(session.Spec{Use: "list", Short: "List the base images", Example: "scarab image list --format json"}, func(ctx context.Context, _ []string) error {
-		im, err := s.Images()
-		if err != nil {
-			return err
-		}
-		all, err := im.List(ctx)
-		if err != nil {
-			return err
-		}
-		return s.Print(format, all, func(t *output.Table) {
-			t.Head("Image", "Base", "Arch", "Size", "Created", "In use", "Source", "Digest")
-			for _, i := range all {
-				t.Cells(output.Text(i.Name), output.Text(i.Base), output.Text(i.Arch), output.Right(fmt.Sprintf("%dM", i.Size>>20)),
-					output.Text(i.Created.UTC().Format(time.DateOnly)), output.Text(map[bool]string{true: "yes", false: "no"}[i.InUse]), output.Text(i.Source), output.Text(shortDigest(i.Digest)))
-			}
-		})
-	})
-	format = session.Lists(list)
-	var base string
-	add := s.Command(session.Spec{
-		Use: "add NAME SOURCE", Short: "Add a base image", Min: 2, Max: 2,
-		Long:    "Adds a base image from a tarball, an OCI image, or from the distribution's packages (debootstrap).",
-		Example: "scarab image add noble debootstrap --base ubuntu@24.04\nscarab image add mine ./rootfs.tar.zst",
-	}, func(ctx context.Context, args []string) error {
-		im, err := s.Images()
-		if err != nil {
-			return err
-		}
-		p := s.Progress()
-		defer p.End()
-		i, err := im.Add(ctx, args[0], args[1], base, p.Report)
-		if err != nil {
-			return fmt.Errorf("cannot add image %q: %w", args[0], err)
-		}
-		s.Info("Added image %q (%s, %d MiB).", i.Name, i.Base, i.Size>>20)
-		return nil
-	})
-	add.Flags().StringVar(&base, "base", "", "Operating system in it: ubuntu@24.04")
-	remove := s.Command(session.Spec{Use: "remove NAME", Short: "Remove a base image", Min: 1, Max: 1, Example: "scarab image remove mine"}, func(ctx context.Context, args []string) error {
-		im, err := s.Images()
-		if err != nil {
-			return err
-		}
-		return im.Remove(ctx, args[0])
-	})
-	parent.AddCommand(list, add, remove)
-	return parent
-}
-
-func shortDigest(d string) string { return d[:min(len(d), 19)] }

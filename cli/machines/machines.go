@@ -22,7 +22,7 @@ const group = "machines"
 
 // Commands are the commands of this package.
 func Commands(s *session.Session) []*cobra.Command {
-	return []*cobra.Command{addMachineCommand(s), removeMachineCommand(s), sshCommand(s), scpCommand(s)}
+	return []*cobra.Command{addMachineCommand(s), removeMachineCommand(s), retryProvisioningCommand(s), sshCommand(s), scpCommand(s)}
 }
 
 func addMachineCommand(s *session.Session) *cobra.Command {
@@ -157,7 +157,11 @@ func sendRemoval(ctx context.Context, s *session.Session, m session.Conn, ids []
 			break
 		}
 		if r.Error != nil {
-			errs = append(errs, session.Advise(fmt.Errorf("cannot remove machine %s: %w", ids[i], r.Error), "remove its units first, or use --force"))
+			err := fmt.Errorf("cannot remove machine %s: %w", ids[i], r.Error)
+			if !p.Force && !session.IsNotFound(r.Error) {
+				err = session.Advise(err, "remove its units first, or use --force")
+			}
+			errs = append(errs, err)
 			continue
 		}
 		s.Info("%smachine %s", lead, ids[i])

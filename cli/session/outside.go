@@ -47,23 +47,36 @@ type DestroyRequest struct {
 type Bootstrapper interface {
 	Start(ctx context.Context, r BootstrapRequest, report func(Step)) (Bootstrapped, error)
 	Destroy(ctx context.Context, r DestroyRequest, report func(Step)) error
+	// Here tells whether there is something of this controller on this host. Of a controller without a record it can tell
+	// only that something is there.
+	Here(uuid string) (bool, error)
 }
 
-// Image is one base image of the local cloud.
+// RunningError is a bootstrap that was refused because the host has a controller.
+type RunningError struct {
+	UUID, Address string // its API, for a client on this host
+	Err           error
+}
+
+func (e *RunningError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the error below.
+func (e *RunningError) Unwrap() error { return e.Err }
+
+// Image is one base image of the local cloud. Its name is the base that it is used for: debian@12.
 type Image struct {
 	Name    string    `yaml:"name" json:"name"`
-	Base    string    `yaml:"base" json:"base"`
 	Arch    string    `yaml:"arch" json:"arch"`
 	Digest  string    `yaml:"digest" json:"digest"`
 	Size    int64     `yaml:"size" json:"size"`
 	Source  string    `yaml:"source" json:"source"`
 	Created time.Time `yaml:"created" json:"created"`
-	InUse   bool      `yaml:"in-use" json:"in-use"`
 }
 
 // Images manages base images.
 type Images interface {
 	List(ctx context.Context) ([]Image, error)
-	Add(ctx context.Context, name, source, base string, report func(Step)) (Image, error)
+	// Add builds the image of a base from the distribution's packages, or takes in a tarball when a file is named.
+	Add(ctx context.Context, base, tarball string, report func(Step)) (Image, error)
 	Remove(ctx context.Context, name string) error
 }

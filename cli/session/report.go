@@ -19,6 +19,10 @@ func (s *Session) Fail(err error) int {
 	text := strings.Join(strings.Split(err.Error(), "\n"), "; ")
 	if errors.Is(err, context.Canceled) {
 		text = "cannot finish: it was interrupted"
+		var left interface{ Unfinished() string }
+		if errors.As(err, &left) { // what was begun is still there: that must not be hidden
+			text += "; " + left.Unfinished()
+		}
 	}
 	fmt.Fprintf(s.Stderr.Raw(), "%s %s\n", output.Paint("ERROR", output.Bad, colour), output.Escape(text))
 	if hint := advice(err); hint != "" {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/scarab-ops/scarab/bootstrap"
 	"github.com/scarab-ops/scarab/cli/session"
@@ -40,22 +39,20 @@ func (images) List(ctx context.Context) ([]session.Image, error) {
 
 func imageOf(i image.Image) session.Image {
 	return session.Image{
-		Name: i.Name, Base: i.Name, Arch: i.Arch, Digest: i.Digest, Size: i.Bytes, Source: i.Source, Created: i.Created,
+		Name: i.Name, Arch: i.Arch, Digest: i.Digest, Size: i.Bytes, Source: i.Source, Created: i.Created,
 	}
 }
 
-// Add builds an image from the distribution's packages, or takes in a tarball
-// if the source is a file.
-func (images) Add(ctx context.Context, name, source, _ string, report func(session.Step)) (session.Image, error) {
+func (images) Add(ctx context.Context, name, tarball string, report func(session.Step)) (session.Image, error) {
 	host, err := supervisor()
 	if err != nil {
 		return session.Image{}, err
 	}
 	defer host.Close()
-	if source == "" || source == "packages" || !strings.ContainsAny(source, "/.") {
+	if tarball == "" {
 		err = host.BuildImage(ctx, name, func(s string) { report(session.Step{Name: s}) })
 	} else {
-		err = add(ctx, host, name, source)
+		err = add(ctx, host, name, tarball)
 	}
 	if err != nil {
 		return session.Image{}, err

@@ -28,6 +28,10 @@ func (local) Start(
 		req.APIPort = n
 	}
 	c, err := bootstrap.Start(ctx, bootstrap.Paths{}, req, steps(report))
+	var running *bootstrap.RunningError
+	if errors.As(err, &running) {
+		err = &session.RunningError{UUID: string(running.UUID), Address: running.Address, Err: err}
+	}
 	return session.Bootstrapped{
 		ControllerUUID: string(c.UUID), ControllerModelUUID: string(c.ModelUUID), Addresses: c.Addresses,
 		CACert: c.CACert, User: string(c.Admin), Password: c.Password,
@@ -37,6 +41,10 @@ func (local) Start(
 
 func (local) Destroy(ctx context.Context, r session.DestroyRequest, report func(session.Step)) error {
 	return bootstrap.Destroy(ctx, bootstrap.Paths{}, names.ControllerID(r.ControllerUUID), steps(report))
+}
+
+func (local) Here(uuid string) (bool, error) {
+	return bootstrap.Here(bootstrap.Paths{}, names.ControllerID(uuid))
 }
 
 func steps(report func(session.Step)) bootstrap.Report {

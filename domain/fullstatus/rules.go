@@ -54,7 +54,7 @@ func showUnit(u *unit.Row, agent, workload *status.Entry, away Absence) (*status
 	agent = &status.Entry{Status: "lost", Message: Silent, Since: orTime(away.Since, agent.Since)}
 	if workload.Status != "error" && workload.Status != "terminated" {
 		workload = &status.Entry{
-			Status: "unknown", Message: "agent lost, see 'juju show-status-log " + string(u.Name) + "'",
+			Status: "unknown", Message: "agent lost, see: scarab show-status-log " + string(u.Name),
 			Since: agent.Since,
 		}
 	}

@@ -74,7 +74,7 @@ func TestUnitRules(t *testing.T) {
 		}
 	}
 	_, w := Unit(&unit.Row{Name: "db/0", CharmURL: "c"}, entry("idle"), entry("active"), away)
-	if w.Message != "agent lost, see 'juju show-status-log db/0'" {
+	if w.Message != "agent lost, see: scarab show-status-log db/0" {
 		t.Errorf("workload of a lost unit says %q", w.Message)
 	}
 }

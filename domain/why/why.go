@@ -181,19 +181,27 @@ func (e *explainer) unit(u unit.Row) {
 		}
 	case work.Status == "blocked":
 		e.add(Cause{tag, "blocked", "its charm says: " + orNothing(work.Message), work.Since, "an operator must do what the charm asks for"})
-		e.unrelated(u.Application)
 	case work.Status == "waiting" || work.Status == "maintenance":
 		e.add(Cause{tag, work.Status, "its charm says: " + orNothing(work.Message), work.Since, "the charm goes on by itself when what it waits for is there"})
-		e.unrelated(u.Application)
-		e.peers(u)
 	}
 	if agent.Status == "executing" {
 		e.add(Cause{tag, "executing", "its agent is " + agent.Message, agent.Since, "the hook ends by itself, or at its time limit"})
+		return // nothing else is asked of anybody before the hook ends
+	}
+	if u.Life != life.Alive || agent.Status == "lost" || stored.Status == "allocating" {
+		return // what it lacks holds up nothing of a unit that goes, or that cannot act
+	}
+	switch work.Status {
+	case "blocked":
+		e.unrelated(u.Application)
+	case "waiting":
+		e.unrelated(u.Application)
+		e.peers(u)
 	}
 }
 
 func (e *explainer) retries(u unit.Row) string {
-	advice := fmt.Sprintf("read its log, mend the cause, then resolve it (resolved %s)", u.Name)
+	advice := fmt.Sprintf("read its log (scarab debug-log --replay --no-tail --include %[1]s), mend the cause, then: scarab resolved %[1]s", u.Name)
 	if cfg, err := model.EffectiveConfig(e.r, e.q.Model); err == nil && cfg.Bool("automatically-retry-hooks") {
 		return "its agent runs the hook again by itself; to help: " + advice
 	}
@@ -248,7 +256,7 @@ func (e *explainer) machine(m machine.Row) {
 	agent, inst := e.pic.Machine(e.pic.Host(m.ID)), e.pic.Status(status.OfInstance(id))
 	switch {
 	case strings.HasSuffix(inst.Status, "error"):
-		e.add(Cause{tag, inst.Status, "the cloud says: " + orNothing(inst.Message), inst.Since, "mend the cause, then: retry-provisioning " + id})
+		e.add(Cause{tag, inst.Status, "the cloud says: " + orNothing(inst.Message), inst.Since, "mend the cause, then: scarab retry-provisioning " + id})
 	case agent.Status == "down":
 		e.add(Cause{tag, "down", fullstatus.Silent, agent.Since, "look at its instance " + orNothing(e.pic.Host(m.ID).Instance.InstanceID) + "; it is well again once its agent connects"})
 	case agent.Status == "pending" && e.pic.Host(m.ID).Instance.InstanceID == "":
@@ -262,7 +270,7 @@ func (e *explainer) application(a application.Row) {
 	tag := a.Name.Tag().String()
 	units := e.pic.Units[a.Name]
 	if len(units) == 0 && a.Life == life.Alive {
-		next := "add-unit " + string(a.Name)
+		next := "give it one: scarab add-unit " + string(a.Name)
 		if a.Subordinate {
 			next = "integrate it with an application: it gets a unit beside each of its units"
 		}

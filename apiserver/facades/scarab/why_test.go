@@ -64,6 +64,14 @@ func TestChains(t *testing.T) {
 	}
 	check(nil, "db/0", "")
 	check(nil, "web/0", "unit-web-0 blocked, application-web unrelated")
+	// A hook that runs explains all; what the charm lacks besides is no cause.
+	w.Report(t, "web/0", status.Entry{Status: "executing", Message: "running install hook"}, status.Entry{Status: "maintenance", Message: "installing"})
+	check(nil, "web/0", "unit-web-0 maintenance, unit-web-0 executing")
+	w.Report(t, "web/0", status.Entry{Status: "executing", Message: "running start hook"}, status.Entry{Status: "blocked", Message: "needs a database"})
+	check(nil, "web/0", "unit-web-0 blocked, unit-web-0 executing")
+	w.Report(t, "web/0", status.Entry{Status: "idle"}, status.Entry{Status: "maintenance", Message: "tidying"})
+	check(nil, "web/0", "unit-web-0 maintenance")
+	w.Report(t, "web/0", status.Entry{Status: "idle"}, status.Entry{Status: "blocked", Message: "needs a database"})
 	check(away{"unit-db-0": true, "machine-0": true}, "db/0", "unit-db-0 lost, machine-0 down")
 
 	w.Relate(t, "web", "db")
