@@ -233,7 +233,9 @@ func (b *boot) Destroy(_ context.Context, r session.DestroyRequest, report func(
 	return nil
 }
 
-func (b *boot) Here(uuid string) (bool, error) { return uuid == clitest.ControllerUUID && !b.f.away, nil }
+func (b *boot) Here(uuid string) (bool, error) {
+	return uuid == clitest.ControllerUUID && !b.f.away, nil
+}
 
 type images struct{}
 

@@ -73,6 +73,8 @@ type Config struct {
 	// Version is what we tell the server of ours, such as "3.6.12".
 	Version     string
 	DialTimeout time.Duration
+	// Now is the clock that certificates are judged by; nil is the real one.
+	Now func() time.Time
 }
 
 // Conn is a connection to a controller or to one of its models.
@@ -114,6 +116,7 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 		return nil, errors.New("cannot connect: the controller's CA certificate is needed")
 	}
 	tlsConfig := tlspolicy.Dial(tlspolicy.DialConfig{Roots: roots, ServerName: cfg.ServerName, Certificate: cfg.Certificate})
+	tlsConfig.Time = cfg.Now
 	ctx, cancel := context.WithTimeout(ctx, cfg.DialTimeout)
 	defer cancel()
 	type outcome struct {
@@ -144,7 +147,7 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	if winner != nil {
 		return winner, nil
 	}
-	return nil, fmt.Errorf("cannot connect to the controller: %v", errors.Join(errs...))
+	return nil, fmt.Errorf("cannot connect to the controller: %w", worst(errs))
 }
 
 func dialOne(ctx context.Context, cfg Config, tlsConfig *tls.Config, address string) (*Conn, error) {
@@ -163,7 +166,7 @@ func dialOne(ctx context.Context, cfg Config, tlsConfig *tls.Config, address str
 	//nolint:bodyclose // the library owns the body of the answer
 	ws, _, err := websocket.Dial(ctx, c.url("wss", path, nil), &websocket.DialOptions{HTTPClient: c.http})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %v", address, err)
+		return nil, cfg.explain(address, err)
 	}
 	c.rpc = rpc.NewClient(ws, rpc.ClientConfig{})
 	return c, nil

@@ -24,6 +24,7 @@ type Config struct {
 	Version string // of the protocol, such as 3.6.12
 	Command string // what the person typed, for the audit log; without secrets
 	Timeout time.Duration
+	Now     func() time.Time // that certificates are judged by; nil is the real clock
 }
 
 // Dialer makes connections to controllers.
@@ -41,7 +42,7 @@ func New(cfg Config) *Dialer {
 func (d *Dialer) Dial(ctx context.Context, t session.Target) (session.Conn, error) {
 	c, err := client.Dial(ctx, client.Config{
 		Addresses: t.Addresses, CACert: t.CACert, SystemRoots: t.CACert == "", Model: names.Model(t.ModelUUID),
-		Version: d.cfg.Version, DialTimeout: d.cfg.Timeout,
+		Version: d.cfg.Version, DialTimeout: d.cfg.Timeout, Now: d.cfg.Now,
 	})
 	if err != nil {
 		return nil, err

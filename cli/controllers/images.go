@@ -53,7 +53,7 @@ Adds the image of a base, which is also its name: from then on machines for that
 distribution's signed packages; others are taken from a tarball of a root file system (plain, gzip or zstd).`,
 		Example: "scarab image add debian@13\nscarab image add ubuntu@24.04 ./ubuntu-24.04-root.tar.gz",
 	}, func(ctx context.Context, args []string) error { return addImage(ctx, s, args) })
-	remove := s.Command(session.Spec{Use: "remove NAME", Short: "Remove a base image", Min: 1, Max: 1, Example: "scarab image remove debian@13"}, func(ctx context.Context, args []string) error {
+	remove := s.Command(session.Spec{Use: "remove BASE", Short: "Remove a base image", Min: 1, Max: 1, Example: "scarab image remove debian@13"}, func(ctx context.Context, args []string) error {
 		im, err := s.Images()
 		if err != nil {
 			return err

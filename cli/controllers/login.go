@@ -77,6 +77,9 @@ func login(ctx context.Context, s *session.Session, f loginFlags, address string
 		return err
 	}
 	known := err == nil
+	if f.trustNew && address == "" && len(entry.Endpoints) > 0 {
+		address = entry.Endpoints[0] // the new authority has to be seen
+	}
 	if address != "" {
 		if entry, err = f.introduce(ctx, s, name, address, entry, known); err != nil {
 			return err
@@ -166,8 +169,12 @@ func (f loginFlags) enter(ctx context.Context, s *session.Session, name string, 
 		Addresses: entry.Endpoints, CACert: entry.CACert, PublicHostname: entry.PublicHostname, ControllerUUID: entry.UUID,
 		User: account.User, Secret: account.Password,
 	})
+	if session.Code(err) == "unauthorized access" {
+		return session.Advise(fmt.Errorf("cannot log in to %q as %q: %w", name, account.User, err),
+			"the user or the password is wrong; try again, or ask an administrator of the controller to set a new password")
+	}
 	if err != nil {
-		return fmt.Errorf("cannot log in to %q: %w", name, err)
+		return session.Unconnected(name, fmt.Errorf("cannot log in to %q: %w", name, err))
 	}
 	l := conn.Login()
 	if entry.UUID != "" && entry.UUID != l.ControllerUUID {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"slices"
 	"sort"
 	"strings"
@@ -278,16 +277,20 @@ func (s *Session) ChooseModel(text string) {
 
 // unconnected says what to do about a connection that did not come about.
 func unconnected(name string, err error) error {
-	wrapped := fmt.Errorf("cannot connect to controller %q: %w", name, err)
+	return Unconnected(name, fmt.Errorf("cannot connect to controller %q: %w", name, err))
+}
+
+// Unconnected adds what to do about a connection to a controller that did not come about.
+func Unconnected(name string, err error) error {
 	var advised interface{ Advice() string }
-	var op *net.OpError
+	var dialled interface{ AdviceFor(name string) string }
 	switch {
 	case errors.As(err, &advised):
-		return wrapped
+		return err
+	case errors.As(err, &dialled):
+		return Advise(err, dialled.AdviceFor(name))
 	case Code(err) == "unauthorized access":
-		return Advise(wrapped, "log in again: scarab login -c "+name+"; if that succeeds, ask an administrator for rights on this model")
-	case errors.As(err, &op):
-		return Advise(wrapped, "see whether its host runs and can be reached; if the controller is gone for good: scarab unregister "+name)
+		return Advise(err, "log in again: scarab login -c "+name+"; if that succeeds, ask an administrator for rights on this model")
 	}
-	return wrapped
+	return err
 }
