@@ -165,8 +165,8 @@ func (r *Runtime) start(ctx context.Context, m *Machine, files []File) error {
 	return proc.AwaitReady(ctx, conn)
 }
 
-// clone starts the first process in new namespaces and in its version 2
-// control group; it waits to be told what to be.
+// clone starts the first process in new namespaces and in its control groups;
+// it waits to be told what to be.
 func (r *Runtime) clone(m *Machine) (*net.UnixConn, int, error) {
 	conn, theirs, err := proc.SocketPair()
 	if err != nil {
@@ -178,9 +178,7 @@ func (r *Runtime) clone(m *Machine) (*net.UnixConn, int, error) {
 		_ = conn.Close()
 		return nil, 0, err
 	}
-	if group >= 0 {
-		defer unix.Close(group)
-	}
+	defer closeGroup(group)
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: m.IDBase, Size: r.cfg.IDs}}
 	cmd := exec.Command("/proc/self/exe", initArg)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=2"}
@@ -194,7 +192,7 @@ func (r *Runtime) clone(m *Machine) (*net.UnixConn, int, error) {
 		Credential:  &syscall.Credential{Uid: 0, Gid: 0},
 		UseCgroupFD: group >= 0, CgroupFD: max(group, 0),
 	}
-	if err := cmd.Start(); err != nil {
+	if err := r.startIn(m.ID, cmd); err != nil {
 		_ = conn.Close()
 		return nil, 0, fmt.Errorf("cannot start the machine's first process: %w", err)
 	}
@@ -203,12 +201,24 @@ func (r *Runtime) clone(m *Machine) (*net.UnixConn, int, error) {
 	return conn, pid, nil
 }
 
-// equip gives the waiting process its limits, network and root file system,
-// all at once: each waits for the kernel most of its time.
+// startIn starts a process in the control groups of a machine.
+func (r *Runtime) startIn(id string, cmd *exec.Cmd) error {
+	if len(r.groups.V1) == 0 {
+		return cmd.Start()
+	}
+	return proc.OnThread(func() error {
+		if err := r.groups.Enter(id); err != nil {
+			return err
+		}
+		return cmd.Start()
+	})
+}
+
+// equip gives the waiting process its network and root file system, both at
+// once: each waits for the kernel most of its time.
 func (r *Runtime) equip(m *Machine) (root int, err error) {
 	root = -1
-	errs := make(chan error, 3)
-	go func() { errs <- r.groups.Attach(m.ID, m.Pid) }()
+	errs := make(chan error, 2)
 	go func() {
 		err := r.wall.Add(r.net.wallOf(m)) // before the first packet
 		if err == nil {
@@ -224,7 +234,7 @@ func (r *Runtime) equip(m *Machine) (root int, err error) {
 		}
 		errs <- err
 	}()
-	for range 3 {
+	for range 2 {
 		err = errors.Join(err, <-errs)
 	}
 	if err != nil && root >= 0 {
@@ -277,12 +287,10 @@ func (r *Runtime) tellInit(conn *net.UnixConn, m *Machine, root int, files []Fil
 // restart starts a stopped machine again on the files it has.
 func (r *Runtime) restart(ctx context.Context, m *Machine) (Machine, error) {
 	now := *m
-	r.kill(&now) // what a predecessor may have begun
-	if err := r.clean(&now); err != nil {
+	if err := r.clean(&now); err != nil { // of what a predecessor may have begun
 		return Machine{}, err
 	}
 	if err := r.start(ctx, &now, nil); err != nil {
-		r.kill(&now)
 		err = errors.Join(err, r.clean(&now))
 		now.State, now.Message, now.Pid = StateStopped, err.Error(), 0
 		r.put(&now)

@@ -12,6 +12,9 @@ import (
 	"github.com/scarab-ops/scarab/container/proc"
 )
 
+// sweepPause is how long connections of the gone are gathered.
+const sweepPause = 200 * time.Millisecond
+
 // Destroy ends a machine and removes everything of it. The unknown is no error.
 func (r *Runtime) Destroy(ctx context.Context, id string) error {
 	if !idPattern.MatchString(id) {
@@ -53,7 +56,6 @@ func (r *Runtime) DestroyAll(ctx context.Context, ids ...string) error {
 // tried again at the next start.
 func (r *Runtime) wipe(m *Machine) error {
 	r.exits.Forget(m.ID)
-	r.kill(m)
 	if err := r.clean(m); err != nil {
 		return err
 	}
@@ -65,15 +67,45 @@ func (r *Runtime) wipe(m *Machine) error {
 	delete(r.machines, m.ID)
 	r.tell()
 	r.mu.Unlock()
+	r.sweepSoon()
 	return nil
 }
 
-// clean removes what a machine has outside of its folder, all at once: each
-// part waits for the kernel.
+// sweepSoon forgets what the kernel remembers of the connections of machines
+// that are gone, once for all that go at about the same time. Until then their
+// addresses have no new owner.
+func (r *Runtime) sweepSoon() {
+	r.mu.Lock()
+	due := r.sweeping
+	r.sweeping = true
+	r.mu.Unlock()
+	if due {
+		return
+	}
+	r.background(func() {
+		select {
+		case <-time.After(sweepPause):
+		case <-r.ctx.Done():
+		}
+		r.mu.Lock()
+		r.sweeping = false
+		r.mu.Unlock()
+		if err := r.wall.Sweep(); err != nil {
+			r.cfg.Log.Warn("cannot forget the connections of a machine that is gone", "error", err)
+		}
+	})
+}
+
+// clean ends a machine's processes and removes what it has outside of its
+// folder, all at once: each part waits for the kernel. Without its place in the
+// packet filter a machine that still runs is heard by nobody.
 func (r *Runtime) clean(m *Machine) error {
 	errs := make(chan error, 3)
-	go func() { errs <- r.groups.Remove(m.ID) }()
-	go func() { errs <- r.net.detach(m.ID) }()
+	go func() {
+		r.kill(m)
+		errs <- r.groups.Remove(m.ID)
+	}()
+	go func() { errs <- r.net.detach(m.ID, r.background) }()
 	go func() { errs <- r.wall.Remove(m.ID) }()
 	var err error
 	for range 3 {

@@ -42,12 +42,11 @@ func (r *Runtime) Exec(ctx context.Context, id string, argv []string, in io.Read
 		return ExecResult{}, err
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, errOut
-	if err := cmd.Start(); err != nil {
-		_ = release(false)
-		return ExecResult{}, fmt.Errorf("cannot run a command in machine %s: %w", id, err)
+	err = r.startIn(id, cmd)
+	release()
+	if err == nil {
+		err = cmd.Wait()
 	}
-	err = r.groups.Attach(id, cmd.Process.Pid)
-	err = errors.Join(err, release(err == nil), cmd.Wait())
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && ctx.Err() == nil {
 		return ExecResult{exit.ExitCode()}, nil
@@ -58,59 +57,43 @@ func (r *Runtime) Exec(ctx context.Context, id string, argv []string, in io.Read
 	return ExecResult{}, nil
 }
 
-// enterCommand makes the process that will enter the machine. It starts in
-// the machine's version 2 group and waits for release, that is for its
-// limits, before it goes in.
-func (r *Runtime) enterCommand(ctx context.Context, m *Machine, argv []string) (*exec.Cmd, func(bool) error, error) {
+// enterCommand makes the process that will enter the machine. It is to be
+// started in the machine's groups; release frees what only the start needs.
+func (r *Runtime) enterCommand(ctx context.Context, m *Machine, argv []string) (cmd *exec.Cmd, release func(), err error) {
+	text, err := json.Marshal(argv)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot enter a machine: %w", err)
+	}
 	group, err := r.groups.OpenExec(m.ID, m.IDBase)
 	if err != nil {
 		return nil, nil, err
 	}
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
-		_ = unix.Close(group)
+		closeGroup(group)
 		return nil, nil, fmt.Errorf("cannot enter a machine: %w", err)
 	}
-	gate, open, err := os.Pipe()
-	if err != nil {
-		_ = unix.Close(group)
-		_ = self.Close()
-		return nil, nil, fmt.Errorf("cannot enter a machine: %w", err)
-	}
-	text, err := json.Marshal(argv)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot enter a machine: %w", err)
-	}
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", enterArg, strconv.Itoa(m.Pid), string(m.Profile), string(text), strconv.Itoa(r.cfg.IDs))
+	cmd = exec.CommandContext(ctx, "/proc/self/exe", enterArg, strconv.Itoa(m.Pid), string(m.Profile), string(text), strconv.Itoa(r.cfg.IDs))
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root", "LANG=C.UTF-8", "TERM=dumb"}
 	cmd.Dir = "/"
-	cmd.ExtraFiles = []*os.File{self, gate}
+	cmd.ExtraFiles = []*os.File{self}
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: group >= 0, CgroupFD: max(group, 0)}
 	// A command that ends may leave children behind that hold its output.
 	cmd.WaitDelay = 1e9
-	release := func(ok bool) error {
-		if group >= 0 {
-			_ = unix.Close(group)
-		}
-		_, _ = self.Close(), gate.Close()
-		if ok {
-			// A child that is gone already shows when it is waited for.
-			_, _ = open.Write([]byte{1})
-		}
-		return open.Close()
-	}
-	return cmd, release, nil
+	return cmd, func() { closeGroup(group); _ = self.Close() }, nil
 }
 
-// enter waits for its limits and joins the machine's namespaces. A process
-// with threads may not join a user namespace, and a Go program always has
-// threads, so util-linux's nsenter does it and starts us again inside.
-func enter(args []string) error {
-	gate := os.NewFile(4, "gate")
-	if n, err := gate.Read(make([]byte, 1)); n != 1 || err != nil {
-		return errors.New("cannot enter the machine: no limits were set")
+// closeGroup closes a descriptor of a group, if there is one.
+func closeGroup(fd int) {
+	if fd >= 0 {
+		_ = unix.Close(fd)
 	}
-	_ = gate.Close()
+}
+
+// enter joins the machine's namespaces. A process with threads may not join a
+// user namespace, and a Go program always has threads, so util-linux's nsenter
+// does it and starts us again inside.
+func enter(args []string) error {
 	if len(args) != 4 {
 		return errors.New("cannot enter the machine: arguments are missing")
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/scarab-ops/scarab/container/firewall"
 	"github.com/vishvananda/netlink"
@@ -80,13 +81,12 @@ func (n *network) ensure() error {
 
 func (n *network) ensureBridge() (netlink.Link, error) {
 	link, err := netlink.LinkByName(n.rec.Bridge)
-	var missing netlink.LinkNotFoundError
 	switch {
 	case err == nil && link.Attrs().Alias != mark:
 		return nil, fmt.Errorf("cannot use bridge %s: it exists and is not ours; remove it or choose another name", n.rec.Bridge)
 	case err == nil:
 		return link, nil
-	case !errors.As(err, &missing):
+	case !isGone(err):
 		return nil, fmt.Errorf("cannot look for bridge %s: %w", n.rec.Bridge, err)
 	}
 	la := netlink.NewLinkAttrs()
@@ -191,22 +191,46 @@ func (n *network) attach(m *Machine) error {
 	return nil
 }
 
-func (n *network) detach(id string) error {
+// detach takes a machine's interface away and returns when it is gone. The
+// kernel answers the request only when nothing anywhere remembers the
+// interface, some 20 ms after nobody can find it any more; background waits
+// for that.
+func (n *network) detach(id string, background func(func()) bool) error {
 	if n.rec.Bridge == "" {
 		return nil
 	}
 	link, err := netlink.LinkByName(n.portOf(id))
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
+	if isGone(err) {
 		return nil
 	}
-	if err == nil {
-		err = netlink.LinkDel(link)
+	if err != nil {
+		return fmt.Errorf("cannot look for a network interface: %w", err)
 	}
-	if err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("cannot remove a network interface: %w", err)
+	answer := make(chan error, 1)
+	remove := func() { answer <- netlink.LinkDel(link) }
+	if !background(remove) {
+		remove()
 	}
-	return nil
+	for {
+		select {
+		case err := <-answer:
+			if err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EINVAL) {
+				return fmt.Errorf("cannot remove a network interface: %w", err)
+			}
+			return nil
+		case <-time.After(200 * time.Microsecond):
+			// This question waits while the kernel is removing it.
+			if _, err := netlink.LinkByName(n.portOf(id)); isGone(err) {
+				return nil
+			}
+		}
+	}
+}
+
+// isGone tells that the kernel knows no such interface.
+func isGone(err error) bool {
+	var missing netlink.LinkNotFoundError
+	return errors.As(err, &missing)
 }
 
 // configureInside sets the machine's own end up. The address is a host

@@ -6,9 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/scarab-ops/scarab/container/proc"
 )
 
 // layers are the folders of one machine's writable layer.
@@ -116,20 +117,15 @@ func attachLoop(name string) (*os.File, string, error) {
 // The thread ends with f, and with it everything f mounted and did not keep a
 // descriptor of: a crash leaves no mount behind.
 func inPrivateMounts(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread must die
+	return proc.OnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-			done <- fmt.Errorf("cannot have private mounts: %w", err)
-			return
+			return fmt.Errorf("cannot have private mounts: %w", err)
 		}
 		if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
-			done <- fmt.Errorf("cannot have private mounts: %w", err)
-			return
+			return fmt.Errorf("cannot have private mounts: %w", err)
 		}
-		done <- f()
-	}()
-	return <-done
+		return f()
+	})
 }
 
 // assemble builds a machine's root file system and gives it as a detached

@@ -90,6 +90,7 @@ type Runtime struct {
 	mu       sync.Mutex
 	machines map[string]*Machine // replaced, never changed in place
 	busy     map[string]chan struct{}
+	sweeping bool // flows of the gone are about to be forgotten
 	watchers map[chan struct{}]bool
 	nextAddr int
 }
@@ -205,7 +206,9 @@ type filter interface {
 	Add(m firewall.Machine) error
 	SetRules(id string, rules []firewall.Rule) error
 	Remove(id string) error
+	Sweep() error
 	Delete() error
+	Close()
 }
 
 // noFilter stands where the network is the host's own.
@@ -215,7 +218,9 @@ func (noFilter) Rebuild([]firewall.Machine) error       { return nil }
 func (noFilter) Add(firewall.Machine) error             { return nil }
 func (noFilter) SetRules(string, []firewall.Rule) error { return nil }
 func (noFilter) Remove(string) error                    { return nil }
+func (noFilter) Sweep() error                           { return nil }
 func (noFilter) Delete() error                          { return nil }
+func (noFilter) Close()                                 {}
 
 func (r *Runtime) takeGroups() error {
 	var err error
@@ -234,6 +239,9 @@ func (r *Runtime) Close() {
 	if r.exits != nil {
 		r.exits.Close()
 	}
+	if r.wall != nil {
+		r.wall.Close()
+	}
 	_ = r.lockFile.Close()
 }
 
@@ -245,7 +253,7 @@ func (r *Runtime) Teardown() error {
 	if r.cfg.Isolation == IsolationProcess {
 		return nil
 	}
-	return errors.Join(r.wall.Delete(), r.net.remove(), r.groups.RemoveAll(), r.unmountPrivate())
+	return errors.Join(r.wall.Sweep(), r.wall.Delete(), r.net.remove(), r.groups.RemoveAll(), r.unmountPrivate())
 }
 
 func (r *Runtime) unmountPrivate() error {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
 )
 
 // Rule lets packets in to a machine.
@@ -56,7 +57,14 @@ type Config struct {
 type Firewall struct {
 	cfg Config
 
+	sweeping sync.Mutex // held while flows of the gone are forgotten; taken before mu
+
+	cutting sync.Mutex // taken last
+	flows   *netlink.Handle
+
 	mu       sync.Mutex
+	conn     *nftables.Conn // kept: closing one waits for all that was deleted
+	stale    map[netip.Addr]bool
 	machines map[string]Machine
 	table    *nftables.Table // inet
 	link     *nftables.Table // bridge
@@ -72,7 +80,7 @@ const (
 
 // New gives a Firewall; it changes nothing until Rebuild.
 func New(cfg Config) *Firewall {
-	f := &Firewall{cfg: cfg, machines: map[string]Machine{}}
+	f := &Firewall{cfg: cfg, machines: map[string]Machine{}, stale: map[netip.Addr]bool{}}
 	f.table = &nftables.Table{Name: cfg.Table, Family: nftables.TableFamilyINet}
 	f.link = &nftables.Table{Name: cfg.Table, Family: nftables.TableFamilyBridge}
 	return f
@@ -109,75 +117,123 @@ func Check(rules []Rule) error {
 	return nil
 }
 
-// Rebuild replaces both tables in one step, so that no packet ever meets a
-// half-made filter.
-func (f *Firewall) Rebuild(machines []Machine) error {
+// Close lets go of the kernel; the tables stay.
+func (f *Firewall) Close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.machines = map[string]Machine{}
-	for _, m := range machines {
-		f.machines[m.ID] = m
+	f.disconnect()
+	f.cutting.Lock()
+	defer f.cutting.Unlock()
+	f.closeFlows()
+}
+
+func (f *Firewall) disconnect() {
+	if f.conn != nil {
+		_ = f.conn.CloseLasting() // nothing is under way
+		f.conn = nil
 	}
-	c, err := nftables.New()
-	if err != nil {
-		return fmt.Errorf("cannot reach the packet filter: %w", err)
+}
+
+// commit has the kernel do in one step all that fill asks for. After an error
+// the connection may hold half a request or an answer nobody waits for.
+func (f *Firewall) commit(fill func(*nftables.Conn) error) error {
+	if f.conn == nil {
+		c, err := nftables.New(nftables.AsLasting())
+		if err != nil {
+			return fmt.Errorf("cannot reach the packet filter: %w", err)
+		}
+		f.conn = c
 	}
-	for _, t := range []*nftables.Table{f.table, f.link} {
-		c.AddTable(t) // so that deleting cannot fail
-		c.DelTable(t)
-		c.AddTable(t)
-	}
-	if err := f.addSets(c); err != nil {
+	if err := fill(f.conn); err != nil {
+		f.disconnect()
 		return err
 	}
-	f.addBase(c)
-	f.addLink(c)
-	var elems []nftables.SetElement
-	for _, m := range f.machines {
-		elems = append(elems, boundElement(m))
-	}
-	if len(elems) > 0 {
-		if err := c.SetAddElements(f.bound, elems); err != nil {
-			return fmt.Errorf("cannot bind machines to their addresses: %w", err)
-		}
-	}
-	for _, m := range f.machines {
-		if err := f.addMachineChain(c, m); err != nil {
-			return err
-		}
-	}
-	if err := c.Flush(); err != nil {
+	if err := f.conn.Flush(); err != nil {
+		f.disconnect()
 		return fmt.Errorf("cannot set the packet filter: %w", err)
 	}
 	return nil
 }
 
-// Add binds a machine's port to its address. Rules of others that name the
-// machine as a peer take effect.
-func (f *Firewall) Add(m Machine) error {
+// Rebuild replaces both tables in one step, so that no packet ever meets a
+// half-made filter, and forgets flows that the new ones would not let in.
+func (f *Firewall) Rebuild(machines []Machine) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c, err := nftables.New()
-	if err != nil {
-		return fmt.Errorf("cannot reach the packet filter: %w", err)
+	f.machines, f.stale = map[string]Machine{}, map[netip.Addr]bool{}
+	for _, m := range machines {
+		f.machines[m.ID] = m
 	}
-	old, had := f.machines[m.ID]
-	if had {
-		if err := f.removeFrom(c, old); err != nil {
+	err := f.commit(func(c *nftables.Conn) error {
+		for _, t := range []*nftables.Table{f.table, f.link} {
+			c.AddTable(t) // so that deleting cannot fail
+			c.DelTable(t)
+			c.AddTable(t)
+		}
+		if err := f.addSets(c); err != nil {
 			return err
 		}
-	}
-	f.machines[m.ID] = m
-	if err := c.SetAddElements(f.bound, []nftables.SetElement{boundElement(m)}); err != nil {
-		return fmt.Errorf("cannot bind a machine to its address: %w", err)
-	}
-	if err := f.addMachineChain(c, m); err != nil {
+		f.addBase(c)
+		f.addLink(c)
+		var elems []nftables.SetElement
+		for _, m := range f.machines {
+			elems = append(elems, boundElement(m))
+		}
+		if len(elems) > 0 {
+			if err := c.SetAddElements(f.bound, elems); err != nil {
+				return fmt.Errorf("cannot bind machines to their addresses: %w", err)
+			}
+		}
+		for _, m := range f.machines {
+			if err := f.addMachineChain(c, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
-	return f.flushWithPeers(c, m.ID)
+	return f.cut(f.inherited())
 }
 
-// Remove forgets a machine, and with it what its address could reach.
+// Add binds a machine's port to its address. Rules of others that name the
+// machine as a peer take effect. Flows of an earlier owner of the address are
+// forgotten first.
+func (f *Firewall) Add(m Machine) error {
+	if err := f.settle(m.Address); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old, had := f.machines[m.ID]
+	err := f.commit(func(c *nftables.Conn) error {
+		if had {
+			if err := f.removeFrom(c, old); err != nil {
+				return err
+			}
+		}
+		f.machines[m.ID] = m
+		if err := c.SetAddElements(f.bound, []nftables.SetElement{boundElement(m)}); err != nil {
+			return fmt.Errorf("cannot bind a machine to its address: %w", err)
+		}
+		if err := f.addMachineChain(c, m); err != nil {
+			return err
+		}
+		return f.swapPeers(c, m.ID)
+	})
+	switch {
+	case err != nil && had:
+		f.machines[m.ID] = old
+	case err != nil:
+		delete(f.machines, m.ID)
+	}
+	return err
+}
+
+// Remove forgets a machine: from here on nothing is let in to its address or
+// from its port. The flows that the kernel remembers are left to Sweep, and to
+// Add if the address gets another owner before.
 func (f *Firewall) Remove(id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -185,18 +241,18 @@ func (f *Firewall) Remove(id string) error {
 	if !ok {
 		return nil
 	}
-	c, err := nftables.New()
+	f.stale[m.Address] = true
+	err := f.commit(func(c *nftables.Conn) error {
+		if err := f.removeFrom(c, m); err != nil {
+			return err
+		}
+		delete(f.machines, id)
+		return f.swapPeers(c, id)
+	})
 	if err != nil {
-		return fmt.Errorf("cannot reach the packet filter: %w", err)
+		f.machines[id] = m // it is tried again
 	}
-	if err := f.removeFrom(c, m); err != nil {
-		return err
-	}
-	delete(f.machines, id)
-	if err := f.flushWithPeers(c, id); err != nil {
-		return err
-	}
-	return f.cut(revoked{to: m.Address, every: true})
+	return err
 }
 
 // SetRules replaces all rules of one machine in one step.
@@ -210,39 +266,28 @@ func (f *Firewall) SetRules(id string, rules []Rule) error {
 	if !ok {
 		return fmt.Errorf("cannot set rules: machine %s is not running", id)
 	}
-	c, err := nftables.New()
-	if err != nil {
-		return fmt.Errorf("cannot reach the packet filter: %w", err)
-	}
 	old := m
 	m.Rules = rules
-	if err := f.swapChain(c, old, m); err != nil {
+	if err := f.commit(func(c *nftables.Conn) error { return f.swapChain(c, old, m) }); err != nil {
 		return err
 	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("cannot set the packet filter: %w", err)
-	}
 	f.machines[id] = m
-	return f.cut(revoked{to: m.Address, keep: m.Rules})
+	return f.cut(f.revoked(m))
 }
 
 // Delete removes both tables.
 func (f *Firewall) Delete() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c, err := nftables.New()
-	if err != nil {
-		return fmt.Errorf("cannot reach the packet filter: %w", err)
-	}
-	for _, t := range []*nftables.Table{f.table, f.link} {
-		c.AddTable(t)
-		c.DelTable(t)
-	}
 	f.machines = map[string]Machine{}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("cannot remove the packet filter: %w", err)
-	}
-	return nil
+	err := f.commit(func(c *nftables.Conn) error {
+		for _, t := range []*nftables.Table{f.table, f.link} {
+			c.AddTable(t)
+			c.DelTable(t)
+		}
+		return nil
+	})
+	return err
 }
 
 func (f *Firewall) removeFrom(c *nftables.Conn, m Machine) error {
@@ -252,9 +297,9 @@ func (f *Firewall) removeFrom(c *nftables.Conn, m Machine) error {
 	return f.delMachineChain(c, m)
 }
 
-// flushWithPeers sends the batch together with new chains for all machines
-// whose rules name the peer, whose address has come or gone.
-func (f *Firewall) flushWithPeers(c *nftables.Conn, peer string) error {
+// swapPeers makes new chains for all machines whose rules name the peer, whose
+// address has come or gone.
+func (f *Firewall) swapPeers(c *nftables.Conn, peer string) error {
 	for _, m := range f.machines {
 		if m.ID == peer || !names(m.Rules, peer) {
 			continue
@@ -262,9 +307,6 @@ func (f *Firewall) flushWithPeers(c *nftables.Conn, peer string) error {
 		if err := f.swapChain(c, m, m); err != nil {
 			return err
 		}
-	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("cannot set the packet filter: %w", err)
 	}
 	return nil
 }
