@@ -60,18 +60,27 @@ func newLink(path, version string, log func(level, format string, v ...any)) (*l
 }
 
 func (l *link) useCertificate(chain string) error {
+	cert, err := l.check(chain)
+	if err != nil {
+		return err
+	}
+	l.use(cert)
+	return nil
+}
+
+// check takes a certificate for the agent's own key only.
+func (l *link) check(chain string) (*tls.Certificate, error) {
 	key, err := pki.ParseKey([]byte(l.conf.Key))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	cert, err := pki.TLSCertificate([]byte(chain), key)
-	if err != nil {
-		return err
-	}
+	return pki.TLSCertificate([]byte(chain), key)
+}
+
+func (l *link) use(cert *tls.Certificate) {
 	l.mu.Lock()
 	l.cert = cert
 	l.mu.Unlock()
-	return nil
 }
 
 // get returns the connection, made and logged in if need be. It waits longer
@@ -297,14 +306,21 @@ func (l *link) csr() ([]byte, error) {
 	return pki.NewCSR(key)
 }
 
-// accept believes a certificate only for the agent's own key.
+// accept keeps a certificate, and uses it only once it is on the disk: the
+// first login with it ends the one-time token, and an agent that then forgot
+// the certificate could never come back.
 func (l *link) accept(chain string) error {
-	if err := l.useCertificate(chain); err != nil {
+	cert, err := l.check(chain)
+	if err != nil {
 		return err
 	}
 	c := l.conf
 	c.Certificate, c.Token = chain, ""
-	return l.save(c)
+	if err := l.save(c); err != nil {
+		return err
+	}
+	l.use(cert)
+	return nil
 }
 
 func (l *link) renew(ctx context.Context, conn *client.Conn) error {

@@ -87,6 +87,7 @@ type parts struct {
 	auth     *authenticator
 	presence *presence
 	cert     certificate
+	networks *networks
 	closers  []io.Closer
 
 	tested func() error // the outcome of the self-test of TLS
@@ -115,6 +116,7 @@ func Run(ctx context.Context, cfg Config) error {
 	g.Go(func() error { return p.audit.Run(ctx) })
 	g.Go(func() error { return p.workers(ctx) })
 	g.Go(func() error { return p.renew(ctx) })
+	g.Go(func() error { return p.networks.run(ctx, p.store) })
 	g.Go(func() error { return server.Run(ctx) })
 	if cfg.Ready != nil {
 		cfg.Ready(p.row.CACert)

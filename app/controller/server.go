@@ -35,12 +35,14 @@ func (p *parts) server() (*apiserver.Server, error) {
 	if err := p.issue(); err != nil {
 		return nil, err
 	}
+	p.networks = newNetworks(p.cfg.Log)
+	p.networks.set(p.row)
 	endpoints, err := p.facades()
 	if err != nil {
 		return nil, err
 	}
 	return apiserver.New(apiserver.Config{
-		Listeners: p.cfg.Listeners,
+		Listeners: p.networks.guard(p.cfg.Listeners),
 		TLS:       tlspolicy.ClientPort(p.cert.get, p.keys.ca.Pool()),
 		Now:       p.cfg.Now, Log: p.cfg.Log, Store: p.store, Grants: grantsOf, Auth: p.auth,
 		Authority: p.keys.ca, Endpoints: endpoints, Routes: p.routes(), Connected: p.connected,

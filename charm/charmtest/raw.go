@@ -132,7 +132,7 @@ func prepare(e Entry) (header, []byte) {
 // Squeeze compresses as ZIP does.
 func Squeeze(data string) []byte {
 	var b bytes.Buffer
-	w, err := flate.NewWriter(&b, flate.BestCompression)
+	w, err := flate.NewWriter(&b, flate.BestSpeed)
 	if err != nil {
 		return nil
 	}

@@ -68,7 +68,33 @@ const (
 	maxLog     = 200     // messages of a task
 	maxMessage = 4 << 10 // bytes of a message
 	maxOutput  = 1 << 20 // bytes of a task's results
+
+	maxParams    = 256 << 10 // bytes of a task's parameters
+	maxOperation = 4 << 20   // and of those of all tasks of an operation
 )
+
+// A LargeError reports parameters that are larger than can be kept.
+type LargeError struct{ Size, Most int }
+
+func (e *LargeError) Error() string {
+	return fmt.Sprintf("cannot enqueue parameters of %d bytes: at most %d", e.Size, e.Most)
+}
+
+// Code is the wire code of the error.
+func (e *LargeError) Code() string { return "bad request" }
+
+// Measure returns the size of a task's parameters, and refuses what is too
+// large for one task.
+func Measure(params map[string]any) (int, error) {
+	raw, err := json.Marshal(params)
+	if err != nil {
+		return 0, fmt.Errorf("cannot enqueue parameters: %w", err)
+	}
+	if len(raw) > maxParams {
+		return 0, &LargeError{len(raw), maxParams}
+	}
+	return len(raw), nil
+}
 
 // Active tells whether the task can still change.
 func (r Row) Active() bool {
@@ -79,6 +105,16 @@ func (r Row) Active() bool {
 func Enqueue(tx *state.Tx, s state.Scope, summary string, tasks []Row, now time.Time) (Operation, []Row, error) {
 	if len(tasks) == 0 || len(tasks) > MaxTasks {
 		return Operation{}, nil, fmt.Errorf("cannot enqueue %d tasks: between 1 and %d can run in one operation", len(tasks), MaxTasks)
+	}
+	total := 0
+	for _, t := range tasks {
+		n, err := Measure(t.Params)
+		if err != nil {
+			return Operation{}, nil, err
+		}
+		if total += n; total > maxOperation {
+			return Operation{}, nil, &LargeError{total, maxOperation}
+		}
 	}
 	n, err := sequence.Next(tx, s, "task", 1)
 	if err != nil {

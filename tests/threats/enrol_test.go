@@ -80,7 +80,7 @@ func cutEnrolment(t *testing.T, _ *env) {
 	host := w.Machine(t, bench.M1, "0").Connect(t, w.Cluster)
 	wire := bench.NewWire(t, w.Addr)
 	stuck := 0
-	tries := count(16, 150)
+	tries := count(12, 150)
 	whole := 0 // bytes of an enrolment that is not cut
 	for i := range tries {
 		token, err := host.Machine().UnitToken(cluster.Context(t), "b/0")

@@ -86,7 +86,7 @@ func guess(t *testing.T, w *bench.World, n int) {
 func herdReturns(t *testing.T, _ *env) {
 	const every = 100 * time.Millisecond
 	limits := apiserver.Limits{AgentBurst: 4, AgentEvery: every}
-	n := count(24, 400)
+	n := count(16, 400)
 	w := bench.New(t, bench.Options{Limits: limits})
 	w.Do(t, func(tx *state.Tx) error {
 		row, err := model.Get(tx, bench.M1)

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -33,7 +34,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "these tests need root, to become other users")
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	_ = os.RemoveAll(bareRoot())
+	os.Exit(code)
 }
 
 func writeForever(dir string) {
@@ -63,23 +66,33 @@ func bareDir(t *testing.T) string {
 	return dir
 }
 
-// attacker is a command that runs this binary as another user.
-func attacker(t *testing.T, uid int, what string, args ...string) *exec.Cmd {
-	t.Helper()
-	self := filepath.Join(bareDir(t), "attacker")
+func bareRoot() string { return filepath.Join(os.TempDir(), fmt.Sprintf("thr-%d", os.Getpid())) }
+
+// bareCopy is this binary where every user can run it, made once.
+var bareCopy = sync.OnceValues(func() (string, error) {
+	dir := bareRoot()
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
+	self := filepath.Join(dir, "attacker")
 	in, err := os.Open("/proc/self/exe")
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer in.Close()
 	out, err := os.OpenFile(self, os.O_CREATE|os.O_WRONLY, 0o755)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	if _, err := io.Copy(out, in); err != nil {
-		t.Fatal(err)
-	}
-	if err := out.Close(); err != nil {
+	_, err = io.Copy(out, in)
+	return self, errors.Join(err, out.Close(), os.Chmod(dir, 0o755))
+})
+
+// attacker is a command that runs this binary as another user.
+func attacker(t *testing.T, uid int, what string, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := bareCopy()
+	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), self, args...)

@@ -91,7 +91,7 @@ func convergence(t *testing.T, _ *env) {
 	writers := []names.Unit{"a/0", "a/1", "a/2", "a/3", "a/4"}
 	readers := []names.Unit{"c/0", "c/1", "c/2", "c/3", "c/4"}
 	enterBoth(t, w, bench.RelationAC, append(append([]names.Unit{}, writers...), readers...)...)
-	rounds := count(15, 300)
+	rounds := count(12, 300)
 	var wg sync.WaitGroup
 	for _, u := range writers {
 		agent := w.Unit(t, bench.M1, u)

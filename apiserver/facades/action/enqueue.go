@@ -162,6 +162,9 @@ func prepare(tx *state.Tx, s state.Scope, c facade.Call, a wireaction.Action) (t
 	if err != nil {
 		return task.Row{}, bad(err)
 	}
+	if _, err := task.Measure(params); err != nil {
+		return task.Row{}, err
+	}
 	row := task.Row{
 		Receiver: t.ID, Name: a.Name, Params: params,
 		Parallel: a.Parallel || spec.Parallel, Group: a.ExecutionGroup,

@@ -10,6 +10,7 @@ import (
 	"github.com/scarab-ops/scarab/apiserver/facade"
 	"github.com/scarab-ops/scarab/apiserver/facades/wiremap"
 	"github.com/scarab-ops/scarab/domain/controller"
+	"github.com/scarab-ops/scarab/domain/machine"
 	"github.com/scarab-ops/scarab/domain/model"
 	"github.com/scarab-ops/scarab/state"
 	"github.com/scarab-ops/scarab/wire"
@@ -31,6 +32,7 @@ func settings() []setting {
 		{"agent-logfile-max-size", "100M", true},
 		{"agent-ratelimit-max", 100, true},
 		{"agent-ratelimit-rate", "50ms", true},
+		{controller.AllowedNetworks, "", true},
 		{"api-port", 17070, false},
 		{"application-resource-download-limit", 0, true},
 		{"audit-log-capture-args", false, true},
@@ -124,6 +126,9 @@ func setConfig(_ Service, c facade.Call, a wirectl.ControllerConfigSet) error {
 		}
 	}
 	return c.Update(func(tx *state.Tx) error {
+		if err := reachable(tx, c.Source(), text[controller.AllowedNetworks]); err != nil {
+			return bad(err)
+		}
 		row, err := controller.Get(tx)
 		if err != nil {
 			return err
@@ -135,6 +140,34 @@ func setConfig(_ Service, c facade.Call, a wirectl.ControllerConfigSet) error {
 		maps.DeleteFunc(row.Config, func(_, v string) bool { return v == "" })
 		return controller.Table.Put(tx, state.Controller, row)
 	})
+}
+
+// reachable refuses networks that would shut out who sets them, or a machine.
+func reachable(r state.Reader, source, text string) error {
+	list, err := controller.ParseNetworks(text)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	if a, err := controller.Source(source); err != nil || !list.Allow(a) {
+		return fmt.Errorf("cannot set %q: you come from %s, which would be shut out: add its network", controller.AllowedNetworks, source)
+	}
+	for m, err := range model.Table.All(r, state.Controller) {
+		if err != nil {
+			return err
+		}
+		for i, err := range machine.Instances.All(r, model.ScopeOf(m.UUID)) {
+			if err != nil {
+				return err
+			}
+			for _, text := range i.Addresses {
+				if a, err := controller.Source(text); err != nil || !list.Allow(a) {
+					return fmt.Errorf("cannot set %q: machine %s of model %q at %s would be shut out: add its network",
+						controller.AllowedNetworks, i.Machine, m.Name, text)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func version(s Service, _ facade.Call) (wirectl.ControllerVersionResults, error) {

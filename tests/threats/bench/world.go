@@ -25,7 +25,6 @@ import (
 	"github.com/scarab-ops/scarab/domain/model"
 	"github.com/scarab-ops/scarab/domain/user"
 	"github.com/scarab-ops/scarab/names"
-	"github.com/scarab-ops/scarab/password"
 	"github.com/scarab-ops/scarab/state"
 	"github.com/scarab-ops/scarab/state/etcdstate"
 	"github.com/scarab-ops/scarab/tests/cluster"
@@ -37,7 +36,7 @@ const (
 	M2 = names.Model("b2b2b2b2-0000-4000-8000-000000000002")
 )
 
-// People beside the administrator. Each one's password is "pw-" and the name.
+// People beside the administrator.
 const (
 	Writer  = names.User("wr")    // write on M1
 	ReaderU = names.User("rd")    // read on M1
@@ -46,12 +45,13 @@ const (
 	Owner2  = names.User("owner2") // admin of M2
 )
 
-// Password is a person's.
+// Password is a person's: it holds the name and is long enough to be hashed as
+// a random one.
 func Password(u names.User) client.Secret {
 	if u == cluster.Admin {
 		return cluster.AdminPassword
 	}
-	return client.NewSecret("pw-" + string(u) + "-pw")
+	return client.NewSecret("the-password-of-" + string(u) + "-pw-mark")
 }
 
 // Relations of M1: a:link with c:link, and b:link with d:link. Those before
@@ -163,23 +163,12 @@ func Archive(name, endpoint, extra string) []byte {
 		charmtest.Entry{Name: "hooks/install", Data: "#!/bin/sh\n# " + extra + "\n", Mode: charmtest.TypeFile | 0o755})
 }
 
-var verifiers sync.Map // of people, by name: each costs 64 MiB and a while
-
-func verifier(u names.User) (password.Hash, error) {
-	if h, ok := verifiers.Load(u); ok {
-		return h.(password.Hash), nil
-	}
-	h, err := password.Of(password.NewSecret(Password(u).Reveal()))
-	verifiers.Store(u, h)
-	return h, err
-}
-
 func (w *World) seed(t testing.TB) {
 	t.Helper()
 	now := time.Now()
 	w.Do(t, func(tx *state.Tx) error {
 		for _, u := range []names.User{Writer, ReaderU, Stray, Owner1, Owner2} {
-			h, err := verifier(u)
+			h, err := cluster.Verifier(Password(u))
 			if err != nil {
 				return err
 			}
