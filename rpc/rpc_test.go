@@ -358,3 +358,23 @@ func depthOf(t *testing.T, b []byte) int {
 		}
 	}
 }
+
+// TestPeerThatDoesNotReadIsCut asks for more than fits on the way and takes none
+// of it.
+func TestPeerThatDoesNotReadIsCut(t *testing.T) {
+	big := strings.Repeat("x", 1<<20)
+	ws, served := pair(t, ServerConfig{
+		Handle:       func(context.Context, Request) (any, error) { return big, nil },
+		WriteTimeout: 50 * time.Millisecond,
+	})
+	for i := range 32 {
+		if err := ws.Write(testContext(t), websocket.MessageText, fmt.Appendf(nil, `{"request-id":%d,"type":"A","request":"B"}`, i+1)); err != nil {
+			break // cut already
+		}
+	}
+	select {
+	case <-served:
+	case <-time.After(5 * time.Second):
+		t.Fatal("the connection was not cut")
+	}
+}

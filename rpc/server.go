@@ -88,6 +88,7 @@ func Serve(ctx context.Context, ws *websocket.Conn, cfg ServerConfig) error {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &server{cfg: cfg, ws: ws, cancel: cancel, inFlight: map[uint64]struct{}{}}
 	ws.SetReadLimit(cfg.MaxMessage)
+	defer context.AfterFunc(ctx, func() { _ = ws.CloseNow() })() // ends writes, which take no context
 	if cfg.PingEvery > 0 {
 		s.wg.Go(func() { s.ping(ctx) })
 	}
@@ -146,7 +147,7 @@ func (s *server) start(ctx context.Context, r Request, held int64) error {
 	case full:
 		s.cfg.Budget.give(held)
 		// Answered here, not in a goroutine: a flood waits for its own replies.
-		s.write(ctx, r.ID, nil, &Error{Message: fmt.Sprintf("more than %d requests in flight on one connection", s.cfg.MaxInFlight), Code: CodeTryAgain})
+		s.write(r.ID, nil, &Error{Message: fmt.Sprintf("more than %d requests in flight on one connection", s.cfg.MaxInFlight), Code: CodeTryAgain})
 		return nil
 	}
 	s.wg.Go(func() {
@@ -155,7 +156,7 @@ func (s *server) start(ctx context.Context, r Request, held int64) error {
 		s.mu.Lock()
 		delete(s.inFlight, r.ID) // before the reply: the id is free once it is answered
 		s.mu.Unlock()
-		s.write(ctx, r.ID, result, err)
+		s.write(r.ID, result, err)
 	})
 	return nil
 }
@@ -173,16 +174,17 @@ func (s *server) handle(ctx context.Context, r Request) (result any, err error) 
 	return s.cfg.Handle(ctx, r)
 }
 
-// write sends one reply. A peer that does not take it is cut.
-func (s *server) write(ctx context.Context, id uint64, result any, err error) {
+// write sends one reply. A peer that does not take it is cut. A timer costs less
+// than a context with a deadline, and events come by the thousand.
+func (s *server) write(id uint64, result any, err error) {
 	b, merr := s.encode(id, result, err)
 	if merr != nil {
 		s.cancel()
 		return
 	}
-	wctx, cancel := context.WithTimeout(ctx, s.cfg.WriteTimeout)
-	defer cancel()
-	if s.ws.Write(wctx, websocket.MessageText, b) != nil {
+	late := time.AfterFunc(s.cfg.WriteTimeout, s.cancel)
+	defer late.Stop()
+	if s.ws.Write(context.Background(), websocket.MessageText, b) != nil {
 		s.cancel()
 	}
 }

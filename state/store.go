@@ -67,6 +67,7 @@ type Store struct {
 	ahead   map[int64]map[string][]byte // own commits the view has not reached
 	waiters []waiter
 	subs    index
+	used    usage
 	err     error
 }
 
@@ -77,11 +78,14 @@ type waiter struct {
 
 // Open returns a store that follows b until ctx ends. It returns once the first
 // View is complete.
-func Open(ctx context.Context, b Backend) (*Store, error) {
+func Open(ctx context.Context, b Backend) (*Store, error) { return OpenQuota(ctx, b, Quota{}) }
+
+// OpenQuota is Open with a quota.
+func OpenQuota(ctx context.Context, b Backend, q Quota) (*Store, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("cannot open the store: %w", context.Cause(ctx))
 	}
-	s := &Store{b: b, done: make(chan struct{}), ahead: map[int64]map[string][]byte{}, subs: newIndex()}
+	s := &Store{b: b, done: make(chan struct{}), ahead: map[int64]map[string][]byte{}, subs: newIndex(), used: newUsage(q)}
 	s.view.Store(&View{rev: -1, tree: newTree()})
 	go s.follow(ctx)
 	if err := s.Wait(ctx, 0); err != nil {
@@ -200,6 +204,7 @@ func (s *Store) advance(old *View, rev int64, rows []Row) {
 		changes = append(changes, d)
 	}
 	s.view.Store(&View{rev: rev, tree: t})
+	s.used.change(changes)
 	s.subs.notify(rev, changes)
 }
 
@@ -225,6 +230,7 @@ func (s *Store) reset(old *View, b Batch) {
 		return true
 	})
 	s.view.Store(&View{rev: b.Rev, tree: t})
+	s.used.change(changes)
 	s.subs.notify(b.Rev, changes)
 }
 
@@ -296,6 +302,9 @@ func (s *Store) UpdateRev(ctx context.Context, f func(*Tx) error) (int64, error)
 	for attempt := 1; ; attempt++ {
 		tx := newTx(s.View())
 		verdict := f(tx)
+		if verdict == nil {
+			verdict = s.room(tx)
+		}
 		c, err := tx.commit()
 		if err != nil {
 			return 0, errors.Join(verdict, err)

@@ -18,6 +18,7 @@ type Tx struct {
 	ranges map[string]struct{} // prefixes read
 	writes map[string][]byte   // nil means delete
 	size   int
+	writer Writer
 	closed bool
 }
 

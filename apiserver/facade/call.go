@@ -209,6 +209,7 @@ func (c Call) Update(f func(*state.Tx) error) error {
 	}
 	rec := c.record(audit.OK, nil)
 	err := c.s.cfg.Store.Update(c, func(tx *state.Tx) error {
+		tx.By(writer(c.Caller))
 		g := c.s.grants(tx)
 		if err := rule.Admit(c.Caller, g); err != nil {
 			return err
@@ -231,6 +232,14 @@ func (c Call) Update(f func(*state.Tx) error) error {
 		c.op.recorded = true
 	}
 	return err
+}
+
+// writer says whose quota a caller's changes come from.
+func writer(c *authz.Caller) state.Writer {
+	if c.Kind == authz.User {
+		return state.Operators
+	}
+	return state.Agents
 }
 
 func (c Call) record(outcome string, err error) audit.Record {

@@ -4,6 +4,7 @@
 package status
 
 import (
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -27,6 +28,25 @@ type Row struct {
 
 // HistoryLen bounds the tail kept in the replicated store.
 const HistoryLen = 15
+
+// maxHistory bounds the bytes of the tail, as a message or data may be long.
+const maxHistory = 128 << 10
+
+// shorten keeps the newest entries, within both bounds.
+func shorten(h []Entry) []Entry {
+	total := 0
+	for i, e := range h {
+		total += len(e.Status) + len(e.Message)
+		if len(e.Data) > 0 {
+			raw, _ := json.Marshal(e.Data) // it came from JSON
+			total += len(raw)
+		}
+		if i == HistoryLen || total > maxHistory {
+			return h[:i]
+		}
+	}
+	return h
+}
 
 // Table holds statuses.
 var Table = state.Table[Row]{Kind: "status", ID: func(r Row) string { return r.Entity }}
@@ -61,9 +81,7 @@ func Set(tx *state.Tx, s state.Scope, entity string, e Entry) error {
 	}
 	if row.Status != "" && (row.Status != e.Status || row.Message != e.Message) {
 		row.History = append([]Entry{row.Entry}, row.History...)
-		if len(row.History) > HistoryLen {
-			row.History = row.History[:HistoryLen]
-		}
+		row.History = shorten(row.History)
 	}
 	row.Entity, row.Entry = entity, e
 	return Table.Put(tx, s, row)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/scarab-ops/scarab/domain/application"
 	"github.com/scarab-ops/scarab/domain/charmstore"
@@ -36,18 +37,23 @@ func Unit(r state.Reader, m names.Model, name names.Unit) (agentapi.Want, error)
 		}
 		return agentapi.Want{}, err
 	}
-	key := commonKey{m, u.Application}
-	all := state.Derive(r, key, func() *common { return commonOf(r, key) })
+	all := commonOf(r, commonKey{m, u.Application})
 	if all.err != nil {
 		return agentapi.Want{}, all.err
 	}
 	w := all.want
+	own(&w, r, s, u, all)
+	w.AddressHash = hash([]any{machine.Address(r, s, u.Machine), all.bindings})
+	return w, nil
+}
+
+// own fills in what is the unit's alone, but for its addresses.
+func own(w *agentapi.Want, r state.Reader, s state.Scope, u unit.Row, all *common) {
+	name := u.Name
 	w.Life, w.Unit, w.MachineID, w.PrincipalUnit = string(u.Life), string(name), string(u.Machine), string(u.Principal)
 	w.HasSubordinates = hasSubordinates(r, s, all.relations, name)
-	w.AddressHash = hash([]any{machine.Address(r, s, u.Machine), all.bindings})
 	w.Leader, w.Resolved = all.leader == string(name), u.Resolved
 	w.Relations, w.Tasks = relations(r, s, u, all.relations), tasks(r, s, string(name))
-	return w, nil
 }
 
 type commonKey struct {
@@ -62,9 +68,20 @@ type common struct {
 	leader    string
 	relations []relation.Row
 	err       error
+
+	sum func() digest // of want and bindings
 }
 
+// commonOf finds what units have alike once for each View.
 func commonOf(r state.Reader, k commonKey) *common {
+	return state.Derive(r, k, func() *common {
+		c := gather(r, k)
+		c.sum = sync.OnceValue(func() digest { return digestOf([]any{c.want, c.bindings}, c.err) })
+		return c
+	})
+}
+
+func gather(r state.Reader, k commonKey) *common {
 	s := model.ScopeOf(k.model)
 	row, err := model.Get(r, k.model)
 	if err != nil {

@@ -4,44 +4,89 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"slices"
 
+	"github.com/scarab-ops/scarab/domain/application"
+	"github.com/scarab-ops/scarab/domain/controller"
+	"github.com/scarab-ops/scarab/domain/machine"
+	"github.com/scarab-ops/scarab/domain/model"
 	"github.com/scarab-ops/scarab/domain/relation"
 	"github.com/scarab-ops/scarab/domain/task"
 	"github.com/scarab-ops/scarab/domain/unit"
 	"github.com/scarab-ops/scarab/names"
 	"github.com/scarab-ops/scarab/state"
+	"github.com/scarab-ops/scarab/wire/agentapi"
 )
 
 // A Watch tells an agent when its want has changed. It wakes for the rows that
 // the want is made of and speaks up only if the answer differs, so that a
 // lease renewed or a row touched in passing costs the agent nothing.
+//
+// What the units of an application have alike is looked at once for all that
+// watch it; what is an agent's own only when rows have changed that it is made of.
 type Watch struct {
 	store *state.Store
 	sub   *state.Subscription
-	keys  func(*state.View) []state.Key
-	value func(*state.View) (any, error)
-	last  [sha256.Size]byte
+	of    sides
+	last  [2]digest // of the shared side and of the agent's own
 	begun bool
-	stale bool // the keys may be others by now
+	moved bool // the keys may be others by now
+	stale bool // the agent's own side may be another by now
+}
+
+// sides are the two sides of a want; shared may be nil.
+type sides struct {
+	keys   func(*state.View) []state.Key
+	shared func(*state.View) digest
+	own    func(*state.View) digest
+}
+
+type digest [sha256.Size]byte
+
+func digestOf(v any, err error) digest {
+	if err != nil {
+		return sha256.Sum256([]byte(err.Error()))
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return digest{}
+	}
+	return sha256.Sum256(raw)
 }
 
 // WatchUnit watches a unit's Want.
 func WatchUnit(st *state.Store, m names.Model, u names.Unit) *Watch {
-	return newWatch(st,
-		func(v *state.View) []state.Key { return UnitKeys(v, m, u) },
-		func(v *state.View) (any, error) { return Unit(v, m, u) })
+	key := commonKey{m, u.Application()}
+	return newWatch(st, sides{
+		keys:   func(v *state.View) []state.Key { return UnitKeys(v, m, u) },
+		shared: func(v *state.View) digest { return commonOf(v, key).sum() },
+		own:    func(v *state.View) digest { return digestOf(ownSide(v, m, u)) },
+	})
+}
+
+// ownSide is a unit's Want without what all units have alike.
+func ownSide(r state.Reader, m names.Model, name names.Unit) (any, error) {
+	s := model.ScopeOf(m)
+	u, err := unit.Get(r, s, name)
+	if err != nil {
+		return nil, err
+	}
+	var w agentapi.Want
+	if all := commonOf(r, commonKey{m, u.Application}); all.err == nil { // shared tells of it
+		own(&w, r, s, u, all)
+	}
+	return []any{w, machine.Address(r, s, u.Machine)}, nil
 }
 
 // WatchMachine watches a machine's MachineWant.
 func WatchMachine(st *state.Store, m names.Model, id names.Machine) *Watch {
-	return newWatch(st,
-		func(v *state.View) []state.Key { return MachineKeys(v, m, id) },
-		func(v *state.View) (any, error) { return Machine(v, m, id) })
+	return newWatch(st, sides{
+		keys: func(v *state.View) []state.Key { return MachineKeys(v, m, id) },
+		own:  func(v *state.View) digest { return digestOf(Machine(v, m, id)) },
+	})
 }
 
-func newWatch(st *state.Store, keys func(*state.View) []state.Key, value func(*state.View) (any, error)) *Watch {
-	return &Watch{store: st, keys: keys, value: value, sub: st.Subscribe(keys(st.View())...), stale: true}
+func newWatch(st *state.Store, of sides) *Watch {
+	return &Watch{store: st, of: of, sub: st.Subscribe(of.keys(st.View())...), moved: true, stale: true}
 }
 
 // Next returns at once the first time, and then after each change.
@@ -54,7 +99,10 @@ func (w *Watch) Next(ctx context.Context) (any, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-w.sub.C():
-			w.stale = w.stale || slices.ContainsFunc(w.sub.Take(), movesKeys)
+			for _, c := range w.sub.Take() {
+				w.moved = w.moved || movesKeys(c)
+				w.stale = w.stale || w.of.shared == nil || !isShared(c)
+			}
 		}
 	}
 }
@@ -69,24 +117,34 @@ func movesKeys(c state.Change) bool {
 	return false
 }
 
+// isShared tells whether a change is one of rows that only the shared side of a
+// unit's want is made of.
+func isShared(c state.Change) bool {
+	switch c.Kind {
+	case model.Table.Kind, model.ConfigTable.Kind, controller.Table.Kind, application.Table.Kind, application.Leaders.Kind:
+		return true
+	}
+	return false
+}
+
 // look reports whether the value differs from the one last told.
 func (w *Watch) look() bool {
+	if w.moved {
+		w.sub.Add(w.of.keys(w.store.View())...)
+		w.moved = false
+	}
+	v, now := w.store.View(), w.last // after Add: it shows what the new keys cannot tell of
+	if w.of.shared != nil {
+		now[0] = w.of.shared(v)
+	}
 	if w.stale {
-		w.sub.Add(w.keys(w.store.View())...)
+		now[1] = w.of.own(v)
 		w.stale = false
 	}
-	v := w.store.View() // after Add: it shows what the new keys cannot tell of
-	value, err := w.value(v)
-	var sum [sha256.Size]byte
-	if err != nil {
-		sum = sha256.Sum256([]byte(err.Error()))
-	} else if raw, err := json.Marshal(value); err == nil {
-		sum = sha256.Sum256(raw)
-	}
-	if w.begun && sum == w.last {
+	if w.begun && now == w.last {
 		return false
 	}
-	w.begun, w.last = true, sum
+	w.begun, w.last = true, now
 	return true
 }
 

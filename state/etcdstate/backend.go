@@ -18,6 +18,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -32,7 +34,7 @@ import (
 
 const (
 	readyTimeout = 60 * time.Second
-	quota        = 4 << 30 // bytes; past it only deletes are accepted
+	quota        = 4 << 30 // bytes; of history and rows; state refuses rows long before
 	pageRows     = 2000    // rows of one page of the first load
 	pageProbe    = "/"     // a key that is never stored; see Commit
 
@@ -47,6 +49,7 @@ type Config struct {
 	Dir    string // data directory, made with mode 0700 when absent
 	Name   string // member name; "controller-0" when empty
 	Logger *slog.Logger
+	Quota  int64 // bytes of the database; 0 means enough for what state takes
 }
 
 // Backend implements state.Backend on an etcd in this process.
@@ -54,6 +57,13 @@ type Backend struct {
 	etcd   *embed.Etcd
 	client *clientv3.Client
 	lock   *os.File
+	log    *slog.Logger
+	quota  int64
+
+	written atomic.Int64  // bytes since history was last forgotten
+	full    chan struct{} // asks to make room
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 }
 
 // Open starts etcd on cfg.Dir and returns when it serves.
@@ -64,6 +74,9 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	if cfg.Name == "" {
 		cfg.Name = "controller-0"
 	}
+	if cfg.Quota <= 0 {
+		cfg.Quota = quota
+	}
 	lock, err := prepare(cfg.Dir)
 	if err != nil {
 		return nil, err
@@ -72,12 +85,15 @@ func Open(ctx context.Context, cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start etcd in %s: %w", cfg.Dir, err), lock.Close())
 	}
-	b := &Backend{etcd: e, lock: lock}
+	b := &Backend{etcd: e, lock: lock, log: cfg.Logger, quota: cfg.Quota, full: make(chan struct{}, 1)}
 	timeout := time.NewTimer(readyTimeout)
 	defer timeout.Stop()
 	select {
 	case <-e.Server.ReadyNotify():
 		b.client = v3client.New(e.Server)
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		b.stop = cancel
+		b.done.Go(func() { b.keepShort(ctx) })
 		return b, nil
 	case err = <-e.Err():
 	case <-ctx.Done():
@@ -124,7 +140,7 @@ func settings(cfg Config) *embed.Config {
 
 	c.MaxRequestBytes = maxRequest
 	c.MaxTxnOps = maxOps
-	c.QuotaBackendBytes = quota
+	c.QuotaBackendBytes = cfg.Quota
 
 	// One member elects itself; it need not wait long for others.
 	c.TickMs, c.ElectionMs = 25, 125
@@ -144,6 +160,8 @@ func settings(cfg Config) *embed.Config {
 func (b *Backend) Close() error {
 	var err error
 	if b.client != nil {
+		b.stop()
+		b.done.Wait()
 		err = b.client.Close()
 		if errors.Is(err, context.Canceled) { // how the client says that it is closed
 			err = nil
@@ -182,9 +200,10 @@ func (b *Backend) Commit(ctx context.Context, c state.Commit) (int64, error) {
 		// that may be answered from a stale member: so make one.
 		ops = append(ops, clientv3.OpGet(pageProbe, clientv3.WithCountOnly()))
 	}
+	defer b.wrote(c.Writes)
 	resp, err := b.client.Txn(ctx).If(ifs...).Then(ops...).Commit()
 	if err != nil {
-		return 0, explain(err)
+		return 0, b.explain(err)
 	}
 	if !resp.Succeeded {
 		return resp.Header.Revision, state.ErrConflict
@@ -194,17 +213,19 @@ func (b *Backend) Commit(ctx context.Context, c state.Commit) (int64, error) {
 
 // putBlind stores one row that depends on nothing: a plain put costs etcd less.
 func (b *Backend) putBlind(ctx context.Context, key string, val []byte) (int64, error) {
+	defer b.wrote(map[string][]byte{key: val})
 	resp, err := b.client.Put(ctx, key, string(val))
 	if err != nil {
-		return 0, explain(err)
+		return 0, b.explain(err)
 	}
 	return resp.Header.Revision, nil
 }
 
-func explain(err error) error {
+func (b *Backend) explain(err error) error {
 	switch {
 	case errors.Is(err, rpctypes.ErrNoSpace):
-		return fmt.Errorf("the store is full (%d bytes), remove models that are no longer needed: %w", int64(quota), err)
+		b.ask()
+		return fmt.Errorf("the store is full (%d bytes): remove models that are no longer needed, then try again: %w", b.quota, err)
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), strings.Contains(err.Error(), "too large"):
 		return fmt.Errorf("%w: %w", state.ErrTooLarge, err)
 	}

@@ -110,7 +110,10 @@ func update(c facade.Call, f func(*state.Tx, self) error) error {
 		if err != nil {
 			return err
 		}
-		return f(tx, s)
+		if err := f(tx, s); err != nil {
+			return err
+		}
+		return within(tx, s)
 	})
 }
 
