@@ -27,7 +27,8 @@ type Row struct {
 	// renewal must use the same key.
 	KeyID    string    `json:"key-id,omitempty"`
 	Enrolled time.Time `json:"enrolled,omitzero"`
-	// Generation rises with each change; live sessions of an older one are cut.
+	// Generation rises with each new token and each new password of an enrolled
+	// agent; live sessions of an older one are cut.
 	Generation int `json:"generation"`
 }
 
@@ -89,13 +90,16 @@ func Confirm(tx *state.Tx, s state.Scope, tag string) error {
 	return Table.Put(tx, s, r)
 }
 
-// SetPassword replaces the verifier of an enrolled agent.
+// SetPassword replaces the verifier of an enrolled agent and ends older
+// sessions, the one that asked for it too: whoever had the old password has
+// nothing from now on.
 func SetPassword(tx *state.Tx, s state.Scope, tag, verifier string) error {
 	r, err := Table.Get(tx, s, tag)
 	if err != nil {
 		return err
 	}
 	r.Verifier = verifier
+	r.Generation++
 	return Table.Put(tx, s, r)
 }
 
