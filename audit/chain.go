@@ -76,29 +76,48 @@ func (e *BadRecord) Error() string {
 	return fmt.Sprintf("audit chain is broken at %s line %d (record %d %s): %s", e.Segment, e.Line, e.N, e.ID, e.Reason)
 }
 
+// A Report says what a chain that was verified holds, and how much of it a
+// signature vouches for.
+type Report struct {
+	Head     Head
+	Segments int
+	// Signed is the number of the newest record that a checkpoint covers.
+	Signed   int64
+	SignedAt time.Time
+	// Unsigned is when the first record after that was made; zero if there is
+	// none. Someone without the key can make such records.
+	Unsigned time.Time
+}
+
 // Verify reads every segment in dir and returns where the chain ends, and a
 // [BadRecord] for the first entry that is wrong. want, when not nil, is the
 // head that the chain must reach at least.
 func Verify(dir string, pub *ecdsa.PublicKey, want *Head) (Head, error) {
+	r, err := Inspect(dir, pub, want)
+	return r.Head, err
+}
+
+// Inspect is [Verify] that tells more.
+func Inspect(dir string, pub *ecdsa.PublicKey, want *Head) (Report, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return Head{}, fmt.Errorf("cannot verify audit chain: %w", err)
+		return Report{}, fmt.Errorf("cannot verify audit chain: %w", err)
 	}
 	defer root.Close()
 	names, err := segments(root)
 	if err != nil {
-		return Head{}, fmt.Errorf("cannot verify audit chain: %w", err)
+		return Report{}, fmt.Errorf("cannot verify audit chain: %w", err)
 	}
 	v := &verifier{pub: pub, want: want, head: Head{0, origin}}
 	for _, name := range names {
 		if err := v.segment(root, name); err != nil {
-			return v.head, err
+			return v.report(len(names)), err
 		}
 	}
 	if want != nil && v.head.N < want.N {
-		return v.head, &BadRecord{Segment: last(names), N: v.head.N + 1, Reason: fmt.Sprintf("records up to %d are missing at the end", want.N)}
+		return v.report(len(names)), &BadRecord{Segment: last(names), N: v.head.N + 1, Reason: fmt.Sprintf("records up to %d are missing at the end", want.N)}
 	}
-	return v.head, nil
+	return v.report(len(names)), nil
 }
 
 func last(names []string) string {
@@ -113,6 +132,14 @@ type verifier struct {
 	want *Head
 	head Head
 	seen func(id string) // may be nil
+
+	signed   int64
+	signedAt time.Time
+	unsigned time.Time
+}
+
+func (v *verifier) report(segments int) Report {
+	return Report{v.head, segments, v.signed, v.signedAt, v.unsigned}
 }
 
 func (v *verifier) segment(root *os.Root, name string) error {
@@ -166,6 +193,9 @@ func (v *verifier) line(raw []byte) (id, reason string) {
 		return r.ID, "was changed: its form is not the one written"
 	}
 	v.head = Head{l.N, l.Hash}
+	if v.unsigned.IsZero() {
+		v.unsigned = r.Time
+	}
 	if v.want != nil && v.want.N == l.N && v.want.Hash != l.Hash {
 		return r.ID, "is not the record that the store remembers: the chain was rewritten"
 	}
@@ -185,6 +215,7 @@ func (v *verifier) checkpoint(l *line) string {
 	case v.pub != nil && !ecdsa.VerifyASN1(v.pub, c.digest(), c.Signature):
 		return "checkpoint has a wrong signature"
 	}
+	v.signed, v.signedAt, v.unsigned = c.N, c.Time, time.Time{}
 	return ""
 }
 

@@ -6,7 +6,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -97,11 +99,30 @@ func Open(cfg Config) (*Sequencer, error) {
 		return nil, fmt.Errorf("cannot open audit chain: %w", err)
 	}
 	s := &Sequencer{cfg: cfg, root: root, moved: map[string]struct{}{}}
-	if err := s.resume(); err != nil {
+	err = s.resume()
+	if err == nil {
+		err = s.publish()
+	}
+	if err != nil {
 		_ = root.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// KeyFile, beside the segments, holds the public key of the checkpoints. It is
+// for convenience: who doubts the directory needs a copy from elsewhere.
+const KeyFile = "checkpoints.pem"
+
+func (s *Sequencer) publish() error {
+	der, err := x509.MarshalPKIXPublicKey(&s.cfg.Key.PublicKey)
+	if err == nil {
+		err = s.root.WriteFile(KeyFile, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the public key of the audit chain: %w", err)
+	}
+	return nil
 }
 
 func (s *Sequencer) resume() error {

@@ -1,4 +1,7 @@
-// Command scarab-controller runs a controller.
+// Command scarab-controller runs a controller:
+//
+//	scarab-controller [options]
+//	scarab-controller audit-verify [--data-dir DIR] [--key FILE] [--reaches NUMBER:HASH]
 package main
 
 import (
@@ -22,6 +25,13 @@ func main() {
 	// A login's hash takes 64 MiB for a moment. Collecting sooner keeps that
 	// from doubling what the process holds between logins.
 	debug.SetGCPercent(40)
+	if len(os.Args) > 1 && os.Args[1] == "audit-verify" {
+		if err := controller.AuditVerify(os.Args[2:], time.Now(), os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "ERROR", err)
+			os.Exit(1)
+		}
+		return
+	}
 	fs := flag.NewFlagSet("scarab-controller", flag.ExitOnError)
 	cfg := controller.Config{Now: time.Now, Commit: commit}
 	local := controller.Local{}
