@@ -77,6 +77,8 @@ type Config struct {
 	LineBytes    int     // of one message: 16 KiB
 	SourceLines  float64 // lines a second and source: 500
 	SourceBurst  int     // 2,000
+	SourceBytes  float64 // bytes a second and source, as stored: 128 KiB
+	ByteBurst    int     // 2 MiB, and never less than eight messages
 	MaxSources   int     // of one model whose budgets are remembered: 10,000
 	QueueLines   int     // waiting for one follower: 4,096
 }
@@ -97,6 +99,13 @@ func (c *Config) defaults() {
 	if c.SourceBurst == 0 {
 		c.SourceBurst = 2000
 	}
+	if c.SourceBytes == 0 {
+		c.SourceBytes = 128 << 10
+	}
+	if c.ByteBurst == 0 {
+		c.ByteBurst = 2 << 20
+	}
+	c.ByteBurst = max(c.ByteBurst, 8*c.LineBytes) // or a line of escapes would never fit
 	if c.MaxSources == 0 {
 		c.MaxSources = 10_000
 	}
@@ -230,7 +239,8 @@ type segment struct {
 }
 
 type source struct {
-	limit   *rate.Limiter
+	lines   *rate.Limiter
+	bytes   *rate.Limiter
 	dropped int64 // since the last line that told so
 	total   int64
 }
@@ -287,25 +297,28 @@ func (l *log) append(entity string, rs []Record) error {
 	var buf bytes.Buffer
 	var kept []Record
 	for _, r := range rs {
-		if !src.limit.AllowN(now, 1) {
+		r, raw, err := l.admit(src, entity, now, r)
+		if err != nil {
+			return fmt.Errorf("cannot log: %w", err)
+		}
+		if raw == nil {
 			src.dropped++
 			src.total++
 			continue
 		}
 		if src.dropped > 0 {
-			kept = append(kept, Record{
+			told := Record{
 				Time: now.UTC(), Entity: entity, Module: "scarab.log", Level: Warning,
 				Message: fmt.Sprintf("%d lines dropped: this source logs more than its budget", src.dropped),
-			})
-			src.dropped = 0
+			}
+			line, err := json.Marshal(told)
+			if err != nil {
+				return fmt.Errorf("cannot log: %w", err)
+			}
+			kept, src.dropped = append(kept, told), 0
+			buf.Write(append(line, '\n'))
 		}
-		kept = append(kept, l.clean(entity, now, r))
-	}
-	for _, r := range kept {
-		raw, err := json.Marshal(r)
-		if err != nil {
-			return fmt.Errorf("cannot log: %w", err)
-		}
+		kept = append(kept, r)
 		buf.Write(append(raw, '\n'))
 	}
 	if err := l.write(buf.Bytes()); err != nil {
@@ -315,6 +328,20 @@ func (l *log) append(entity string, rs []Record) error {
 		t.push(kept)
 	}
 	return nil
+}
+
+// admit makes a line of a record that is within its source's budgets of lines
+// and of bytes; past them it makes none.
+func (l *log) admit(src *source, entity string, now time.Time, r Record) (Record, []byte, error) {
+	if !src.lines.AllowN(now, 1) {
+		return r, nil, nil
+	}
+	r = l.clean(entity, now, r)
+	raw, err := json.Marshal(r)
+	if err != nil || !src.bytes.AllowN(now, len(raw)) {
+		return r, nil, err
+	}
+	return r, raw, nil
 }
 
 func (l *log) source(entity string) *source {
@@ -329,7 +356,10 @@ func (l *log) source(entity string) *source {
 			}
 		}
 	}
-	src := &source{limit: rate.NewLimiter(rate.Limit(l.cfg.SourceLines), l.cfg.SourceBurst)}
+	src := &source{
+		lines: rate.NewLimiter(rate.Limit(l.cfg.SourceLines), l.cfg.SourceBurst),
+		bytes: rate.NewLimiter(rate.Limit(l.cfg.SourceBytes), l.cfg.ByteBurst),
+	}
 	l.sources[entity] = src
 	return src
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,6 +150,51 @@ func TestFloodHurtsOnlyItsSource(t *testing.T) {
 	}
 	if size > 50_000 {
 		t.Errorf("%d bytes on disk", size)
+	}
+}
+
+// Few long lines are as much as many short ones: a source's budget is one of
+// bytes too, as they are stored, whatever part of a line they are in.
+func TestLongLinesHurtOnlyTheirSource(t *testing.T) {
+	for name, evil := range map[string]logstore.Record{
+		"text":    line(logstore.Info, "m", strings.Repeat("x", 16<<10)),
+		"escapes": line(logstore.Info, "m", strings.Repeat("<", 16<<10)),
+		"labels":  {Level: logstore.Info, Message: "x", Labels: slices.Repeat([]string{strings.Repeat("<", 128)}, 16)},
+	} {
+		now := time.Now()
+		s, dir := open(t, func(c *logstore.Config) {
+			c.ModelBytes, c.SegmentBytes = 20<<20, 1<<20
+			c.Now = func() time.Time { return now }
+		})
+		add(t, s, "unit-good-0", line(logstore.Info, "m", "good before"))
+		for range 60 { // a minute of as much as may be
+			now = now.Add(time.Second)
+			for range 150 {
+				add(t, s, "unit-evil-0", evil)
+			}
+		}
+		add(t, s, "unit-good-0", line(logstore.Info, "m", "good after"))
+		if d := s.Dropped(m1); d["unit-evil-0"] == 0 || d["unit-good-0"] != 0 {
+			t.Errorf("%s: dropped %v", name, d)
+		}
+		var size int64
+		names, err := filepath.Glob(filepath.Join(dir, m1, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range names {
+			info, err := os.Stat(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			size += info.Size()
+		}
+		if most := int64(2<<20 + 61*(128<<10) + 64<<10); size > most {
+			t.Errorf("%s: one source stored %d bytes in a minute, want at most %d", name, size, most)
+		}
+		if got := strings.Join(past(t, s, logstore.Filter{Replay: true}), "\n"); !strings.Contains(got, "good before") || !strings.Contains(got, "good after") {
+			t.Errorf("%s: another's lines were pushed out", name)
+		}
 	}
 }
 
