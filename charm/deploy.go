@@ -12,6 +12,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/scarab-ops/scarab/charm/internal/unzip"
 )
@@ -341,7 +342,8 @@ func writeDeployment(state *os.Root, name string, d deployment) error {
 }
 
 func syncDir(root *os.Root, name string) error {
-	f, err := root.Open(name)
+	// A pipe that lies there by now must not hold the deploy up.
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}

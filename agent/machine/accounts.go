@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/scarab-ops/scarab/agent/unit"
+	"github.com/scarab-ops/scarab/agent/unit/charmfiles"
 	"github.com/scarab-ops/scarab/names"
 )
 
@@ -47,7 +47,7 @@ func keys(home string, wanted []string) error {
 		}
 		fmt.Fprintln(&want, k)
 	}
-	if have, err := readRoot(root, ".ssh/authorized_keys"); err == nil && bytes.Equal(have, want.Bytes()) {
+	if have, err := charmfiles.Read(root, ".ssh/authorized_keys", maxKeys); err == nil && bytes.Equal(have, want.Bytes()) {
 		return nil
 	}
 	if err := root.Mkdir(".ssh", 0o700); err == nil {
@@ -59,15 +59,6 @@ func keys(home string, wanted []string) error {
 		return err
 	}
 	return replaceKeys(root, want.Bytes(), uid, gid)
-}
-
-func readRoot(root *os.Root, name string) ([]byte, error) {
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	return io.ReadAll(io.LimitReader(f, maxKeys))
 }
 
 func replaceKeys(root *os.Root, data []byte, uid, gid int) error {

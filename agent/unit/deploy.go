@@ -9,8 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"syscall"
 
+	"github.com/scarab-ops/scarab/agent/unit/charmfiles"
 	"github.com/scarab-ops/scarab/agent/unit/journal"
 	"github.com/scarab-ops/scarab/wire/agentapi"
 )
@@ -63,7 +63,7 @@ func (a *Agent) deployCharm(ctx context.Context, e journal.Entry) error {
 	}
 	// Units whose charms do not run as root are kept from each other by
 	// ownership, wherever their processes run.
-	if err := own(a.charmDir(), a.cfg.User); err != nil {
+	if err := charmfiles.Own(a.charmDir(), a.cfg.User.UID, a.cfg.User.GID); err != nil {
 		return err
 	}
 	return os.Chmod(a.charmDir(), 0o700)
@@ -103,43 +103,4 @@ func (c *capped) Write(p []byte) (int, error) {
 	}
 	c.left -= int64(len(p))
 	return c.w.Write(p)
-}
-
-// own gives the charm's files to the hooks' user, without following links.
-func own(dir string, u User) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = root.Close() }()
-	return ownTree(root, ".", u)
-}
-
-func ownTree(root *os.Root, name string, u User) error {
-	fi, err := root.Lstat(name)
-	if err != nil {
-		return err
-	}
-	// A file with a second name is no file of ours: an upgrade must not be
-	// tricked into giving another one away.
-	if st, ok := fi.Sys().(*syscall.Stat_t); !ok || !fi.IsDir() && st.Nlink > 1 {
-		return nil
-	}
-	if err := root.Lchown(name, u.UID, u.GID); err != nil || !fi.IsDir() {
-		return err
-	}
-	d, err := root.Open(name)
-	if err != nil {
-		return err
-	}
-	names, err := d.Readdirnames(-1)
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	for _, n := range names {
-		if err == nil {
-			err = ownTree(root, filepath.Join(name, n), u)
-		}
-	}
-	return err
 }

@@ -69,7 +69,7 @@ func (a *Agent) runHook(ctx context.Context, e journal.Entry) error {
 		}
 		a.local = next
 		if o.reboot {
-			return a.reboot()
+			return a.reboot(ctx)
 		}
 		return ctx.Err()
 	case !o.ok:
@@ -131,7 +131,7 @@ func (a *Agent) flush(ctx context.Context, e journal.Entry) error {
 		a.attempts = 0
 	}
 	if e.Reboot {
-		return a.reboot()
+		return a.reboot(ctx)
 	}
 	return nil
 }
@@ -149,12 +149,28 @@ func (a *Agent) persist(ctx context.Context, call func() error) error {
 	}
 }
 
-func (a *Agent) reboot() error {
+// rebootPatience is how long a machine may take to go down.
+const rebootPatience = 5 * time.Minute
+
+// reboot has the machine rebooted and waits for its end, so that nothing else
+// begins here meanwhile: the caller may hold the machine's lock.
+func (a *Agent) reboot(ctx context.Context) error {
 	if a.cfg.Reboot == nil {
 		return nil
 	}
+	a.agent(ctx, "rebooting", "")
 	a.logf("INFO", "rebooting the machine as the charm asked")
-	return a.cfg.Reboot()
+	if err := a.cfg.Reboot(); err != nil {
+		return fmt.Errorf("cannot reboot the machine: %w", err)
+	}
+	t := time.NewTimer(rebootPatience) //nolint:forbidigo // the machine's own end
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return fmt.Errorf("cannot reboot the machine: it was asked to %s ago and still runs", rebootPatience)
+	}
 }
 
 func (a *Agent) session(op decide.Op, picture *agentapi.HookContext) *tools.Session {

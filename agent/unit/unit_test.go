@@ -347,6 +347,51 @@ func TestStopInterruptsAndResumes(t *testing.T) {
 	}
 }
 
+// A charm that asks for a reboot gets one after its hook, or with --now in the
+// middle of it; nothing else runs until the machine is back. Then an ended hook
+// runs again, and a unit that had started starts.
+func TestReboot(t *testing.T) {
+	reboots := make(chan struct{}, 9)
+	b := newBench(t, `echo $JUJU_HOOK_NAME >> runs
+case $JUJU_HOOK_NAME in
+install) [ -e now ] || { touch now; juju-reboot --now; echo still here >> runs; sleep 300; } ;;
+start) [ -e later ] || { touch later; juju-reboot; echo and on >> runs; } ;;
+esac`, func(c *Config) { c.Reboot = func() error { reboots <- struct{}{}; return nil } })
+	again := func(boot string) {
+		t.Helper()
+		select {
+		case <-reboots:
+		case <-b.ctx.Done():
+			t.Fatal("no reboot was asked for")
+		}
+		if err := b.stop(); !errors.Is(err, context.Canceled) {
+			t.Fatalf("stopped with %v", err)
+		}
+		b.cfg.BootID = boot
+		b.start()
+	}
+	again("b2")
+	again("b3")
+	b.until(ran("install", "leader-elected", "config-changed", "start", "start"))
+	b.until(func(f *fake) bool { return slices.Contains(f.statuses, "agent rebooting") })
+	want := "install\ninstall\nleader-elected\nconfig-changed\nstart\nand on\nstart\n"
+	if runs, err := os.ReadFile(filepath.Join(b.cfg.Dir, "charm/runs")); err != nil || string(runs) != want {
+		t.Errorf("ran %q, %v", runs, err)
+	}
+	if len(reboots) > 0 {
+		t.Errorf("%d more reboots", len(reboots))
+	}
+}
+
+// A machine that cannot reboot says so to the charm, and the agent goes on.
+func TestRebootThatFails(t *testing.T) {
+	b := newBench(t, `[ $JUJU_HOOK_NAME != start ] || [ -e x ] || { touch x; juju-reboot; }`, func(c *Config) {
+		c.Reboot = func() error { return errors.New("the bus is broken") }
+	})
+	b.until(logged("cannot reboot the machine: the bus is broken"))
+	b.until(ran("install", "leader-elected", "config-changed", "start"))
+}
+
 func TestHookTimeLimitAndUser(t *testing.T) {
 	b := newBench(t, `
 case $JUJU_HOOK_NAME in

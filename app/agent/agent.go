@@ -7,7 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/scarab-ops/scarab/agent/machine"
 	"github.com/scarab-ops/scarab/agent/sandbox"
+	"github.com/scarab-ops/scarab/agent/unit/charmfiles"
 	"github.com/scarab-ops/scarab/agent/unit/tools"
 	"github.com/scarab-ops/scarab/charm"
 	"github.com/scarab-ops/scarab/names"
@@ -64,13 +65,17 @@ func RunMachine(ctx context.Context, cfg Config) error {
 	if cgroup != "" {
 		cgroup = filepath.Join(cgroup, "hooks")
 	}
-	m, err := machine.New(machine.Config{
+	mc := machine.Config{
 		Machine: names.Machine(cfg.Machine), DataDir: cfg.DataDir, RunDir: cfg.RunDir, LogDir: cfg.LogDir,
 		HookTool: filepath.Join(cfg.DataDir, "tools", "scarab-hooktool"), ToolNames: toolNames, Path: cfg.Path,
 		ServerVersion: ServerVersion, Isolation: cfg.Isolation, LoginHome: cfg.LoginHome,
 		Helper: []string{"/proc/self/exe", sandbox.HelperArg}, Cgroup: cgroup, Unpack: unpack, CheckAction: checkAction,
 		Fault: cfg.Fault, RetryMin: cfg.RetryMin, RetryMax: cfg.RetryMax, Lead: cfg.Lead,
-	})
+	}
+	if cfg.Isolation == "container" { // what is less has no systemd, and may be somebody's host
+		mc.Reboot = machine.SystemReboot
+	}
+	m, err := machine.New(mc)
 	if err != nil {
 		return err
 	}
@@ -107,17 +112,12 @@ func checkAction(charmDir, name string, params map[string]any) (map[string]any, 
 		return nil, errors.New("charm missing from disk")
 	}
 	defer func() { _ = root.Close() }()
-	f, err := root.Open("actions.yaml")
-	if err != nil {
+	data, err := charmfiles.Read(root, "actions.yaml", maxActions)
+	if bad := new(fs.PathError); errors.As(err, &bad) { // none, or a link that leads out of the charm
 		return nil, errors.New("not defined")
 	}
-	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, maxActions+1))
 	if err != nil {
 		return nil, err
-	}
-	if len(data) > maxActions {
-		return nil, errors.New("actions.yaml is too large")
 	}
 	actions, err := charm.ParseActions(data)
 	if err != nil {

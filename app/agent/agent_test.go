@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestCheckAction(t *testing.T) {
@@ -42,6 +44,27 @@ func TestCheckAction(t *testing.T) {
 	}
 	if _, err := checkAction(dir, "backup", nil); err == nil || err.Error() != "not defined" {
 		t.Errorf("a link out of the charm: %v", err)
+	}
+}
+
+// A pipe in place of actions.yaml does not hold the agent up.
+func TestCheckActionDoesNotWaitForACharm(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(dir, "actions.yaml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	end := make(chan error, 1)
+	go func() {
+		_, err := checkAction(dir, "backup", nil)
+		end <- err
+	}()
+	select {
+	case err := <-end:
+		if err == nil || !strings.Contains(err.Error(), "not a plain file") {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the agent waits for the charm")
 	}
 }
 
