@@ -22,8 +22,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/scarab-ops/scarab/apiserver/facade"
 	"github.com/scarab-ops/scarab/apiserver/http/route"
 	"github.com/scarab-ops/scarab/authz"
@@ -83,8 +81,7 @@ type Server struct {
 	routes *route.Table
 	limits *limiter
 	budget *rpc.Budget
-	// failures bounds the records of failed logins; unrecorded counts the rest.
-	failures   *rate.Limiter
+	// unrecorded counts the failed logins that have no record of their own.
 	unrecorded atomic.Int64
 
 	mu       sync.Mutex
@@ -103,7 +100,7 @@ func New(cfg Config) (*Server, error) {
 	case !names.ValidUUID(string(cfg.Controller)) || !names.ValidUUID(string(cfg.ControllerModel)):
 		return nil, errors.New("cannot make API server: the UUIDs of controller and controller model are needed")
 	}
-	s := &Server{cfg: cfg, limits: newLimiter(cfg.Limits, cfg.Now), budget: rpc.NewBudget(cfg.Limits.FrameMemory), state: "starting", failures: rate.NewLimiter(rate.Every(cfg.Limits.RecordEvery), cfg.Limits.RecordBurst)}
+	s := &Server{cfg: cfg, limits: newLimiter(cfg.Limits, cfg.Now), budget: rpc.NewBudget(cfg.Limits.FrameMemory), state: "starting"}
 	own, err := ownEndpoints()
 	if err != nil {
 		return nil, fmt.Errorf("cannot make API server: %w", err)

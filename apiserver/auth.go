@@ -165,14 +165,9 @@ func (s *Server) authenticateUser(ctx context.Context, c credentials) (Identity,
 	if c.pw.Empty() {
 		return Identity{}, ErrNoCredentials
 	}
-	acc := account(c.peer.RemoteAddr, string(user))
-	if err := s.limits.wait(ctx, acc); err != nil {
-		return Identity{}, err
-	}
-	id, err := s.cfg.Auth.AuthenticateUser(ctx, user, c.pw, c.model)
-	if err == nil || errors.Is(err, ErrCredentials) {
-		s.limits.ended(acc, err == nil)
-	}
+	id, err := s.limits.inTurn(ctx, source(c.peer.RemoteAddr), string(user), func() (Identity, error) {
+		return s.cfg.Auth.AuthenticateUser(ctx, user, c.pw, c.model)
+	})
 	if err != nil {
 		return Identity{}, err
 	}
@@ -195,18 +190,18 @@ func (s *Server) authenticateAgent(ctx context.Context, c credentials) (Identity
 		return Identity{}, ErrCredentials
 	}
 	// Agents that show a certificate of ours share a budget that strangers
-	// cannot spend; strangers have one together and wait by source.
-	stranger := ""
+	// cannot spend; strangers have one for each source, and wait.
+	stranger, src := "", source(c.peer.RemoteAddr)
 	if proof == Certified {
-		if !s.limits.agents.Allow() {
+		if !s.limits.agent(c.tag.String(), c.model) {
 			return Identity{}, ErrTryAgain
 		}
 	} else {
-		if !s.limits.strangers.Allow() {
+		if !s.limits.stranger(src) {
 			return Identity{}, ErrTryAgain
 		}
-		stranger = account(c.peer.RemoteAddr, "an agent without a certificate")
-		if err := s.limits.wait(ctx, stranger); err != nil {
+		stranger = account(src, "an agent without a certificate")
+		if err := s.limits.wait(ctx, stranger, s.cfg.Limits.FreeTries); err != nil {
 			return Identity{}, err
 		}
 	}

@@ -1,14 +1,15 @@
 package apiserver
 
 import (
-	"context"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/scarab-ops/scarab/names"
+	"github.com/scarab-ops/scarab/password"
 )
 
 // Limits bounds what peers may take. Zero fields mean the defaults.
@@ -30,14 +31,17 @@ type Limits struct {
 
 	LoginTimeout time.Duration // for a socket to log in: 1 minute
 	AgentSilence time.Duration // an agent without a Ping is cut: 3 minutes
-	AgentBurst   int           // logins of agents at once: 100
+	AgentBurst   int           // logins of agents at once, and of each source of strangers: 100
 	AgentEvery   time.Duration // and then one in so long: 50 ms
-	// RecordBurst failed logins at once, and one in each RecordEvery, have a
-	// record of their own; others are counted: 200, 50 ms.
+	LoginQueue   time.Duration // to wait for a turn at the password: 20 s
+	// RecordBurst failed logins of one source at once, and one in each
+	// RecordEvery, have a record of their own; others are counted: 200, 50 ms.
+	// All sources together have five times the burst, at twice the rate.
 	RecordBurst int
 	RecordEvery time.Duration
-	// After FreeTries failed logins to one account from one source, each next
-	// one waits twice as long, up to MaxWait. Nobody is locked out.
+	// After FreeTries failed logins to one account from one source, or ten
+	// times as many to any accounts from it, each next one waits twice as long,
+	// up to MaxWait. Nobody is locked out.
 	FreeTries int
 	FirstWait time.Duration
 	MaxWait   time.Duration
@@ -61,6 +65,7 @@ func (l *Limits) defaults() {
 	setInt(&l.AgentSilence, 3*time.Minute)
 	setInt(&l.AgentBurst, 100)
 	setInt(&l.AgentEvery, 50*time.Millisecond)
+	setInt(&l.LoginQueue, 20*time.Second)
 	setInt(&l.RecordBurst, 200)
 	setInt(&l.RecordEvery, 50*time.Millisecond)
 	setInt(&l.FreeTries, 5)
@@ -76,15 +81,19 @@ func setInt[T int | int64 | time.Duration](v *T, d T) {
 
 // limiter counts connections and logins.
 type limiter struct {
-	cfg       Limits
-	now       func() time.Time
-	agents    *rate.Limiter // logins of agents with a certificate of ours
-	strangers *rate.Limiter // and of those without
+	cfg    Limits
+	now    func() time.Time
+	agents *rate.Limiter   // logins of agents with a certificate of ours
+	turns  *password.Turns // at people's passwords
 
 	mu      sync.Mutex
 	open    int
 	sources map[netip.Prefix]int
-	tries   map[string]*tries
+	tries   *recent[tries]         // failed logins, by account and by source
+	known   *recent[time.Time]     // who came in, and from where
+	logins  *recent[*rate.Limiter] // of one agent, or of one source of strangers
+	records *recent[*rate.Limiter] // of the failed logins of one source
+	record  *rate.Limiter          // of those of all sources
 }
 
 type tries struct {
@@ -92,19 +101,60 @@ type tries struct {
 	last   time.Time
 }
 
-// maxTries bounds the accounts whose failures are remembered, forget is for
-// how long.
+// The tables hold so many entries; the one that was not used for longest goes
+// when another comes. forget is for how long failures count, remember for how
+// long a source where somebody logged in is theirs.
 const (
-	maxTries = 50_000
-	forget   = 15 * time.Minute
+	maxTries   = 50_000
+	maxKnown   = 10_000
+	maxSources = 10_000
+	forget     = 15 * time.Minute
+	remember   = 7 * 24 * time.Hour
+)
+
+// An agent that logs in over and over may do so oneAgent times at once, and
+// then everyAgent, which leaves most of the budget of all agents to others.
+const (
+	oneAgent   = 10
+	everyAgent = 250 * time.Millisecond
 )
 
 func newLimiter(cfg Limits, now func() time.Time) *limiter {
 	return &limiter{
 		cfg: cfg, now: now, agents: rate.NewLimiter(rate.Every(cfg.AgentEvery), cfg.AgentBurst),
-		strangers: rate.NewLimiter(rate.Every(cfg.AgentEvery), cfg.AgentBurst),
-		sources:   map[netip.Prefix]int{}, tries: map[string]*tries{},
+		turns: password.NewTurns(password.MaxConcurrent), sources: map[netip.Prefix]int{},
+		tries: newRecent[tries](maxTries), known: newRecent[time.Time](maxKnown),
+		logins: newRecent[*rate.Limiter](maxSources), records: newRecent[*rate.Limiter](maxSources),
+		record: rate.NewLimiter(rate.Every(cfg.RecordEvery/2), 5*cfg.RecordBurst),
 	}
+}
+
+// agent tells whether an agent with a certificate of ours may log in now.
+func (l *limiter) agent(tag string, m names.Model) bool {
+	return l.spend(l.logins, string(m)+" "+tag, everyAgent, oneAgent) && l.agents.AllowN(l.now(), 1)
+}
+
+// stranger tells whether somebody at src may try to log in as an agent without
+// a certificate. Each source has a budget of its own.
+func (l *limiter) stranger(src netip.Prefix) bool {
+	return l.spend(l.logins, "stranger "+src.String(), l.cfg.AgentEvery, l.cfg.AgentBurst)
+}
+
+// recorded tells whether a failed login from src has a record of its own. A
+// source that fails all the time does not use up what others need.
+func (l *limiter) recorded(src netip.Prefix) bool {
+	return l.spend(l.records, src.String(), l.cfg.RecordEvery, l.cfg.RecordBurst) && l.record.AllowN(l.now(), 1)
+}
+
+func (l *limiter) spend(of *recent[*rate.Limiter], key string, every time.Duration, burst int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b, ok := of.get(key)
+	if !ok {
+		b = rate.NewLimiter(rate.Every(every), burst)
+		of.put(key, b)
+	}
+	return b.AllowN(l.now(), 1)
 }
 
 // source groups the addresses that one host can choose among.
@@ -176,65 +226,4 @@ type countedConn struct {
 func (c *countedConn) Close() error {
 	c.leave()
 	return c.Conn.Close()
-}
-
-// account names a person's account from one source; spellings that differ in
-// case or domain share it.
-func account(src, user string) string {
-	return source(src).String() + " " + strings.TrimSuffix(strings.ToLower(user), "@local")
-}
-
-// wait holds a login back whose account has failed often from that source.
-func (l *limiter) wait(ctx context.Context, account string) error {
-	d := l.delay(account)
-	if d == 0 {
-		return nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (l *limiter) delay(account string) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	t, ok := l.tries[account]
-	switch {
-	case !ok:
-		return 0
-	case l.now().Sub(t.last) > forget:
-		delete(l.tries, account)
-		return 0
-	case t.failed < l.cfg.FreeTries:
-		return 0
-	}
-	return min(l.cfg.FirstWait<<min(t.failed-l.cfg.FreeTries, 20), l.cfg.MaxWait)
-}
-
-// ended remembers how a login went.
-func (l *limiter) ended(account string, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if ok {
-		delete(l.tries, account)
-		return
-	}
-	t, known := l.tries[account]
-	if !known {
-		if len(l.tries) >= maxTries {
-			for old := range l.tries { // any: the table is full of guesses
-				delete(l.tries, old)
-				break
-			}
-		}
-		t = &tries{}
-		l.tries[account] = t
-	}
-	t.failed++
-	t.last = l.now()
 }

@@ -177,7 +177,7 @@ func (s *Server) newSession(c *authz.Caller, conn, source string) *facade.Sessio
 // told by the next record, so that guessing cannot fill the store.
 func (s *Server) noteLogin(ctx context.Context, l loginNote) error {
 	failed := l.err != nil
-	if failed && !s.failures.Allow() {
+	if failed && !s.limits.recorded(source(l.source)) {
 		s.unrecorded.Add(1)
 		return nil
 	}

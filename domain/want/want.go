@@ -247,8 +247,8 @@ func UnitKeys(r state.Reader, m names.Model, name names.Unit) []state.Key {
 	return keys
 }
 
-// Machine computes a machine's MachineWant. sign makes the removal order of a
-// machine that is to take itself down.
+// Machine computes a machine's MachineWant. It holds no removal order: a cloud
+// takes its machines down from outside.
 func Machine(r state.Reader, m names.Model, id names.Machine) (agentapi.MachineWant, error) {
 	s := model.ScopeOf(m)
 	if _, err := model.Get(r, m); err != nil {
