@@ -1,6 +1,10 @@
 package password
 
-import "testing"
+import (
+	"context"
+	"errors"
+	"testing"
+)
 
 // The hash that stands for nobody's is one of the present policy, which is
 // what makes it cost as much as anybody's, and is another for each checker.
@@ -30,5 +34,29 @@ func TestDecoyIsOfThePolicy(t *testing.T) {
 	}
 	if other.decoy == c.decoy {
 		t.Error("two checkers have the same decoy")
+	}
+}
+
+// New passwords are hashed one at a time, and who has gone away does not wait;
+// logins are not held up by it.
+func TestNewPasswordsTakeTurns(t *testing.T) {
+	c, err := NewChecker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.sets <- struct{}{} // somebody's is being hashed
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if h, err := c.Of(gone, NewSecret("a password")); !errors.Is(err, ErrBusy) || h != "" {
+		t.Errorf("a second one at once: %v", err)
+	}
+	if ok, err := c.Check(t.Context(), "", NewSecret("a password")); ok || err != nil {
+		t.Errorf("a login meanwhile: %v, %v", ok, err)
+	}
+	<-c.sets
+	for range 2 {
+		if h, err := c.Of(t.Context(), NewSecret("a password")); err != nil || !h.Matches(NewSecret("a password")) {
+			t.Errorf("a new password: %v", err)
+		}
 	}
 }

@@ -223,6 +223,7 @@ func derive(scheme, params string, salt []byte, s Secret) ([]byte, error) {
 // work on users that do not exist.
 type Checker struct {
 	slots chan struct{}
+	sets  chan struct{} // of new passwords, apart so that they do not hold logins up
 	decoy Hash
 }
 
@@ -238,7 +239,18 @@ func NewChecker() (*Checker, error) {
 	if decoy.Old() {
 		return nil, errScheme
 	}
-	return &Checker{make(chan struct{}, MaxConcurrent), decoy}, nil
+	return &Checker{make(chan struct{}, MaxConcurrent), make(chan struct{}, 1), decoy}, nil
+}
+
+// Of is the package's [Of], one at a time.
+func (c *Checker) Of(ctx context.Context, s Secret) (Hash, error) {
+	select {
+	case c.sets <- struct{}{}:
+		defer func() { <-c.sets }()
+	case <-ctx.Done():
+		return "", ErrBusy
+	}
+	return Of(s)
 }
 
 // ErrBusy is returned when no turn came in time.

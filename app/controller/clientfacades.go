@@ -47,5 +47,5 @@ func (p *parts) clientFacades(add func([]facade.Endpoint, error)) {
 	add(spaces.Endpoints(spaces.Service{}))
 	add(sshclient.Endpoints(sshclient.Service{}))
 	add(storage.Endpoints(storage.Service{}))
-	add(usermanager.Endpoints(usermanager.Service{}))
+	add(usermanager.Endpoints(usermanager.Service{Passwords: p.auth.checker}))
 }

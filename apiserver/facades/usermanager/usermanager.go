@@ -4,6 +4,8 @@
 package usermanager
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/scarab-ops/scarab/apiserver/facade"
@@ -19,7 +21,10 @@ import (
 )
 
 // A Service is what the facade needs: nothing but the call's own state.
-type Service struct{}
+type Service struct {
+	// Passwords hashes new ones, however many are asked for at once.
+	Passwords *password.Checker
+}
 
 // MinPassword is the shortest password that a person may choose.
 const MinPassword = 8
@@ -40,7 +45,12 @@ func v3() facade.Facade[Service] {
 }
 
 // Endpoints binds the facade.
-func Endpoints(s Service) ([]facade.Endpoint, error) { return facade.Bind(v3(), s) }
+func Endpoints(s Service) ([]facade.Endpoint, error) {
+	if s.Passwords == nil {
+		return nil, errors.New("cannot bind UserManager: who hashes passwords is needed")
+	}
+	return facade.Bind(v3(), s)
+}
 
 func bad(err error) error { return &facade.BadRequest{Reason: err.Error()} }
 
@@ -49,18 +59,21 @@ func notFound(u names.User) error {
 }
 
 // hash checks and hashes a password that a person chose.
-func hash(text string) (password.Hash, error) {
+func (s Service) hash(ctx context.Context, text string) (password.Hash, error) {
 	if len(text) < MinPassword {
 		return "", bad(fmt.Errorf("cannot use a password of less than %d characters", MinPassword))
 	}
-	h, err := password.Of(password.NewSecret(text))
+	h, err := s.Passwords.Of(ctx, password.NewSecret(text))
+	if errors.Is(err, password.ErrBusy) {
+		return "", err
+	}
 	if err != nil {
 		return "", bad(err)
 	}
 	return h, nil
 }
 
-func addUser(_ Service, c facade.Call, a wireum.AddUser) (wireum.AddUserResult, error) {
+func addUser(s Service, c facade.Call, a wireum.AddUser) (wireum.AddUserResult, error) {
 	u := names.User(a.Username)
 	switch {
 	case !names.ValidUser(a.Username) || u.Local() != u:
@@ -72,7 +85,7 @@ func addUser(_ Service, c facade.Call, a wireum.AddUser) (wireum.AddUserResult, 
 	case user.Table.Has(c.View(), state.Controller, a.Username): // before the costly hash
 		return wireum.AddUserResult{}, &user.ExistsError{Name: u}
 	}
-	h, err := hash(a.Password)
+	h, err := s.hash(c, a.Password)
 	if err != nil {
 		return wireum.AddUserResult{}, err
 	}
@@ -86,7 +99,7 @@ func addUser(_ Service, c facade.Call, a wireum.AddUser) (wireum.AddUserResult, 
 	return wireum.AddUserResult{Tag: u.Tag().String()}, err
 }
 
-func setPassword(_ Service, c facade.Call, a wireum.EntityPassword) error {
+func setPassword(s Service, c facade.Call, a wireum.EntityPassword) error {
 	u, err := names.ParseUser(a.Tag)
 	if err != nil {
 		return bad(err)
@@ -98,7 +111,7 @@ func setPassword(_ Service, c facade.Call, a wireum.EntityPassword) error {
 	if !user.Table.Has(c.View(), state.Controller, string(u.Local())) {
 		return notFound(u)
 	}
-	h, err := hash(a.Password)
+	h, err := s.hash(c, a.Password)
 	if err != nil {
 		return err
 	}

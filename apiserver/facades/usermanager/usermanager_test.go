@@ -5,12 +5,20 @@ import (
 
 	"github.com/scarab-ops/scarab/apiserver/facade"
 	"github.com/scarab-ops/scarab/apiserver/facades/facadetest"
+	"github.com/scarab-ops/scarab/password"
 	wiretypes "github.com/scarab-ops/scarab/wire/usermanager"
 )
 
 func endpoints(t *testing.T, _ *facadetest.World) []facade.Endpoint {
 	t.Helper()
-	es, err := Endpoints(Service{})
+	checker, err := password.NewChecker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Endpoints(Service{}); err == nil {
+		t.Error("a service that cannot hash was bound")
+	}
+	es, err := Endpoints(Service{Passwords: checker})
 	if err != nil {
 		t.Fatal(err)
 	}
