@@ -29,6 +29,7 @@ func testLife(t *testing.T) {
 	t.Run("SupervisorKilled", testSupervisorKilled)
 	t.Run("AgentKilled", testAgentKilled)
 	t.Run("MachineKilled", testMachineKilled)
+	t.Run("Reboot", testReboot)
 	t.Run("Constraints", testConstraints)
 	t.Run("Remove", testRemove)
 	t.Run("StuckHook", testStuckHook)
@@ -256,6 +257,35 @@ func testMachineKilled(t *testing.T) {
 			host.run("exec", "--wait", "3s", "--unit", "late/1", "--", "true").code == 0
 	})
 	t.Logf("the machine was back after %s; the status said %v", took.Round(100*time.Millisecond), slices.Sorted(maps.Keys(seen)))
+}
+
+// testReboot: a charm reboots its machine, in the middle of a hook and after
+// one. The hook that was ended runs again, and the unit starts once more.
+func testReboot(t *testing.T) {
+	host.ok(t, "deploy", "./tests/realm/testdata/probe", "rebooter", "--config", "reboot=now")
+	ran := func() string {
+		u := host.status(t).unit("rebooter/0")
+		if u.Machine == "" {
+			return ""
+		}
+		r := host.inside(t, u.Machine, "cat /var/lib/scarab/agents/unit-rebooter-0/charm/ran")
+		return strings.Join(strings.Fields(r.out), " ")
+	}
+	const first = "install leader-elected config-changed config-changed start"
+	took := eventually(t, 120*time.Second, "the ended hook runs again after the reboot", func() bool { return strings.HasPrefix(ran(), first) })
+	t.Logf("deployed, rebooted and started within %s", took.Round(100*time.Millisecond))
+	host.settle(t, 1, "rebooter")
+	machine := host.status(t).unit("rebooter/0").Machine
+	pid, before := initOf(t, machine), ran()
+	host.ok(t, "config", "rebooter", "reboot=later")
+	took = eventually(t, 120*time.Second, "the unit starts again after the reboot", func() bool { return strings.HasPrefix(ran(), before+" config-changed start") })
+	t.Logf("rebooted and started within %s", took.Round(100*time.Millisecond))
+	if now := initOf(t, machine); now == 0 || now == pid {
+		t.Errorf("the machine's first process was %d and is %d", pid, now)
+	}
+	host.settle(t, 1, "rebooter")
+	host.ok(t, "remove-application", "rebooter", "--no-prompt")
+	eventually(t, 60*time.Second, "the rebooter is gone", func() bool { return host.status(t).unit("rebooter/0").Machine == "" })
 }
 
 // initOf is the process on the host that is the first of a machine, 0 if it does not run.
