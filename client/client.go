@@ -192,6 +192,9 @@ func (c *Conn) Close() error {
 	return c.rpc.Close()
 }
 
+// Broken tells whether a connection ended while it was used.
+func Broken(err error) bool { return errors.Is(err, rpc.ErrClosed) }
+
 // Code returns the code of an error that the server sent, or "".
 func Code(err error) string { return rpc.Code(err) }
 

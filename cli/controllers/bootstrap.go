@@ -12,19 +12,17 @@ import (
 	"github.com/scarab-ops/scarab/cli/models"
 	"github.com/scarab-ops/scarab/cli/session"
 	"github.com/scarab-ops/scarab/cli/store"
-	"github.com/scarab-ops/scarab/cli/values"
 	"github.com/scarab-ops/scarab/names"
 	"github.com/scarab-ops/scarab/wire/block"
 	"github.com/scarab-ops/scarab/wire/modelmanager"
 )
 
 type bootstrapFlags struct {
-	config, modelDefault []string
-	base, version        string
-	constraints          []string
-	addModel             string
-	noSwitch, check      bool
-	clouds               bool
+	config, modelDefault, storagePool []string
+	base, version, credential, to     string
+	constraints, bootstrapConstraints []string
+	addModel, regions                 string
+	noSwitch, check, clouds, force    bool
 }
 
 func bootstrapCommand(s *session.Session) *cobra.Command {
@@ -46,11 +44,17 @@ or is interrupted takes back what it started. --check only looks whether it woul
 		return bootstrap(ctx, s, f, cloud, name)
 	})
 	fl := c.Flags()
-	fl.StringArrayVar(&f.config, "config", nil, "Configuration of the controller and its model: key=value")
-	fl.StringArrayVar(&f.modelDefault, "model-default", nil, "Configuration of all models: key=value")
+	fl.StringArrayVar(&f.config, "config", nil, "Configuration of the controller and its model: key=value, or a YAML file")
+	fl.StringArrayVar(&f.modelDefault, "model-default", nil, "Configuration of all models: key=value, or a YAML file")
 	fl.StringArrayVar(&f.constraints, "constraints", nil, "Constraints of the controller's model: mem=2G")
-	fl.StringVar(&f.base, "bootstrap-base", "", "Operating system of the controller's machine")
-	fl.StringVar(&f.version, "agent-version", "", "Version to start")
+	fl.StringArrayVar(&f.bootstrapConstraints, "bootstrap-constraints", nil, "Constraints of the controller's machine; without effect on the local cloud")
+	fl.StringArrayVar(&f.storagePool, "storage-pool", nil, "Refused: the local cloud has no pools")
+	fl.StringVar(&f.credential, "credential", "", "Credential of the cloud; the local cloud needs none")
+	fl.StringVar(&f.to, "to", "", "Refused: the controller runs on this host")
+	fl.StringVar(&f.regions, "regions", "", "List the regions of a cloud")
+	fl.BoolVar(&f.force, "force", false, "Without effect: no check of the local cloud can be left out")
+	fl.StringVar(&f.base, "bootstrap-base", "", "Operating system of the controller's machine; without effect on the local cloud")
+	fl.StringVar(&f.version, "agent-version", "", "Version to start: only that of this build")
 	fl.StringVar(&f.addModel, "add-model", "", "Make a model of this name too")
 	fl.BoolVar(&f.noSwitch, "no-switch", false, "Do not switch to it")
 	fl.BoolVar(&f.check, "check", false, "Only look whether it would work")
@@ -58,7 +62,7 @@ or is interrupted takes back what it started. --check only looks whether it woul
 	return c
 }
 
-func (f bootstrapFlags) request(cloud, name string) (session.BootstrapRequest, error) {
+func (f bootstrapFlags) request(cloud, name string, set settings) (session.BootstrapRequest, error) {
 	var r session.BootstrapRequest
 	kind, region, _ := strings.Cut(cloud, "/")
 	if kind != "localhost" {
@@ -73,23 +77,11 @@ func (f bootstrapFlags) request(cloud, name string) (session.BootstrapRequest, e
 	if err := store.CheckControllerName(name); err != nil {
 		return r, &session.Usage{Text: err.Error()}
 	}
-	if _, err := values.Constraints(strings.Join(f.constraints, " ")); err != nil {
-		return r, &session.Usage{Text: err.Error()}
-	}
 	if f.addModel != "" && !names.ValidModelName(f.addModel) {
 		return r, &session.Usage{Text: fmt.Sprintf("cannot use model name %q: small letters, digits and hyphens only", f.addModel)}
 	}
-	config, err := values.Pairs(f.config, nil)
-	if err != nil {
-		return r, &session.Usage{Text: err.Error()}
-	}
-	defaults, err := values.Pairs(f.modelDefault, nil)
-	if err != nil {
-		return r, &session.Usage{Text: err.Error()}
-	}
 	return session.BootstrapRequest{
-		Cloud: kind, Region: region, Name: name, ControllerConfig: config, ModelConfig: defaults, Constraints: strings.Join(f.constraints, " "),
-		Base: f.base, AgentVersion: f.version, CheckOnly: f.check,
+		Cloud: kind, Region: region, Name: name, ControllerConfig: set.first, ModelConfig: set.world, CheckOnly: f.check,
 	}, nil
 }
 
@@ -98,7 +90,21 @@ func bootstrap(ctx context.Context, s *session.Session, f bootstrapFlags, cloud,
 		fmt.Fprintln(s.Stdout, "localhost  containers on this machine")
 		return nil
 	}
-	r, err := f.request(cloud, name)
+	if f.regions != "" {
+		if f.regions != "localhost" {
+			return session.Advise(fmt.Errorf("cannot find cloud %q", f.regions), "see the ones there are: scarab bootstrap --clouds")
+		}
+		fmt.Fprintln(s.Stdout, "localhost")
+		return nil
+	}
+	set, err := f.settings(s)
+	if err != nil {
+		return err
+	}
+	r, err := f.request(cloud, name, set)
+	if err == nil {
+		err = f.refuse(s)
+	}
 	if err != nil {
 		return err
 	}
@@ -133,13 +139,16 @@ func bootstrap(ctx context.Context, s *session.Session, f bootstrapFlags, cloud,
 		return nil
 	}
 	// The controller runs: it is recorded even when the person interrupts now, else nobody could reach it.
-	if err := record(context.WithoutCancel(ctx), s, r, done, !f.noSwitch); err != nil {
+	if err := record(context.WithoutCancel(ctx), s, r, set, done, !f.noSwitch); err != nil {
 		return err
 	}
 	if err := awaitController(ctx, s, r.Name, done, p); errors.Is(err, context.Canceled) {
-		return takeBack(ctx, s, b, r, done, p)
+		return takeBack(ctx, s, b, r, done, p, ctx.Err())
 	} else if err != nil {
 		return session.Advise(err, "look at the controller's log, or take it down: scarab kill-controller "+r.Name)
+	}
+	if err := set.apply(ctx, s, r.Name, target(done)); err != nil {
+		return takeBack(ctx, s, b, r, done, p, err)
 	}
 	s.Info("Bootstrap complete after %s. Controller %q is ready.", p.Elapsed().Round(100*time.Millisecond), r.Name)
 	if f.addModel == "" {
@@ -151,14 +160,13 @@ func bootstrap(ctx context.Context, s *session.Session, f bootstrapFlags, cloud,
 		err = models.Create(ctx, s, c, modelmanager.ModelCreateArgs{Name: f.addModel, OwnerTag: "user-" + done.User}, nil, !f.noSwitch)
 	}
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
-		return takeBack(ctx, s, b, r, done, p)
+		return takeBack(ctx, s, b, r, done, p, ctx.Err())
 	}
 	return err
 }
 
-// takeBack undoes a bootstrap that was interrupted after the controller was recorded: who interrupts wants nothing of it.
-func takeBack(ctx context.Context, s *session.Session, b session.Bootstrapper, r session.BootstrapRequest, done session.Bootstrapped, p *session.Progress) error {
-	interrupt := ctx.Err()
+// takeBack undoes a bootstrap that was interrupted, or whose settings were refused, after the controller was recorded.
+func takeBack(ctx context.Context, s *session.Session, b session.Bootstrapper, r session.BootstrapRequest, done session.Bootstrapped, p *session.Progress, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
 	err := b.Destroy(ctx, session.DestroyRequest{Name: r.Name, Cloud: r.Cloud, ControllerUUID: done.ControllerUUID, Kill: true}, p.Report)
@@ -166,9 +174,9 @@ func takeBack(ctx context.Context, s *session.Session, b session.Bootstrapper, r
 		err = s.Store().RemoveController(ctx, r.Name)
 	}
 	if err != nil {
-		return session.Advise(fmt.Errorf("cannot take back the interrupted bootstrap of %q: %w", r.Name, err), "take it down: scarab kill-controller "+r.Name)
+		return session.Advise(fmt.Errorf("cannot take back the bootstrap of %q, which ended with %q: %w", r.Name, cause.Error(), err), "take it down: scarab kill-controller "+r.Name)
 	}
-	return interrupt
+	return cause
 }
 
 func bootstrapError(s *session.Session, err error, r session.BootstrapRequest) error {
@@ -197,7 +205,7 @@ func aboutRunning(s *session.Session, e *session.RunningError) string {
 }
 
 // record writes the client files. The entry of the controller itself goes last: until it is there, nothing of the rest counts.
-func record(ctx context.Context, s *session.Session, r session.BootstrapRequest, b session.Bootstrapped, use bool) error {
+func record(ctx context.Context, s *session.Session, r session.BootstrapRequest, set settings, b session.Bootstrapped, use bool) error {
 	st := s.Store()
 	entry := store.Controller{
 		UUID: b.ControllerUUID, Endpoints: b.Addresses, CACert: b.CACert, Cloud: r.Cloud, Region: or(r.Region, "localhost"), Type: b.CloudType,
@@ -211,7 +219,7 @@ func record(ctx context.Context, s *session.Session, r session.BootstrapRequest,
 		return err
 	}
 	boot := store.Bootstrap{
-		ControllerConfig: anyMap(r.ControllerConfig), ModelConfig: map[string]any{"name": "controller", "type": b.CloudType},
+		ControllerConfig: set.all(), ModelConfig: map[string]any{"name": "controller", "type": b.CloudType},
 		ControllerModelUUID: b.ControllerModelUUID, Cloud: r.Cloud, Type: b.CloudType, Region: entry.Region,
 	}
 	if err := st.SetBootstrap(ctx, r.Name, boot); err != nil {
@@ -223,12 +231,9 @@ func record(ctx context.Context, s *session.Session, r session.BootstrapRequest,
 	return st.SetController(ctx, r.Name, entry, use)
 }
 
-func anyMap(m map[string]string) map[string]any {
-	out := map[string]any{}
-	for k, v := range m {
-		out[k] = v
-	}
-	return out
+// target is the new controller's own model.
+func target(b session.Bootstrapped) session.Target {
+	return session.Target{Addresses: b.Addresses, CACert: b.CACert, ControllerUUID: b.ControllerUUID, ModelUUID: b.ControllerModelUUID, User: b.User, Secret: b.Password}
 }
 
 // awaitController asks the new controller something harmless until it answers.
@@ -237,7 +242,7 @@ func awaitController(ctx context.Context, s *session.Session, name string, b ses
 	defer cancel()
 	step := session.Step{Name: "wait for the controller to answer"}
 	p.Report(step)
-	t := session.Target{Addresses: b.Addresses, CACert: b.CACert, ControllerUUID: b.ControllerUUID, ModelUUID: b.ControllerModelUUID, User: b.User, Secret: b.Password}
+	t := target(b)
 	for delay := 50 * time.Millisecond; ; delay = min(2*delay, 3*time.Second) {
 		conn, err := s.Use(ctx, t)
 		if err == nil && conn.Has("Block") {

@@ -73,6 +73,12 @@ func controllersCommand(s *session.Session) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if managed {
+			maps.DeleteFunc(rows, func(name string, _ controllerRow) bool {
+				_, err := s.Store().Bootstrap(name)
+				return err != nil
+			})
+		}
 		if len(rows) == 0 && format.Name == "tabular" {
 			s.Info("No controllers are known. Make one with: scarab bootstrap localhost")
 			return nil

@@ -18,7 +18,7 @@ import (
 
 type loginFlags struct {
 	controller, user, fingerprint, caFile string
-	trustNew, noPrompt                    bool
+	trust, trustNew, noPrompt             bool
 }
 
 func loginCommand(s *session.Session) *cobra.Command {
@@ -47,7 +47,9 @@ tells you. From then on another authority is refused. No password is sent before
 	})
 	fl := c.Flags()
 	fl.StringVarP(&f.controller, "controller", "c", "", "Name of the controller on this client")
-	fl.StringVarP(&f.user, "username", "u", "", "User to log in as")
+	fl.StringVarP(&f.user, "user", "u", "", "User to log in as")
+	fl.StringVar(&f.user, "username", "", "The same as --user")
+	fl.BoolVar(&f.trust, "trust", false, "Trust the authority at first sight without asking; a changed one is refused all the same")
 	fl.StringVar(&f.fingerprint, "fingerprint", "", "Trust this authority without asking (SHA-256)")
 	fl.StringVar(&f.caFile, "ca-cert", "", "File with the controller's authority")
 	fl.BoolVar(&f.trustNew, "trust-new-ca", false, "Accept that the controller has a new authority")
@@ -140,6 +142,9 @@ func (f loginFlags) confirm(s *session.Session, address, fp string) error {
 		return nil
 	}
 	s.Info("Controller %s presents an authority that this client does not know yet.\nSHA-256 fingerprint:\n  %s", address, fp)
+	if f.trust {
+		return nil
+	}
 	return s.Confirm("Trust it?")
 }
 

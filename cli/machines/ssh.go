@@ -30,12 +30,16 @@ type sshFlags struct {
 func sshCommand(s *session.Session) *cobra.Command {
 	var f sshFlags
 	c := s.Command(session.Spec{
-		Use: "ssh [USER@]MACHINE|UNIT [COMMAND...]", Short: "Open a shell on a machine, or run a command there", Group: group, Scope: session.OnModel, Min: 1, Max: -1,
+		Use: "ssh [USER@]MACHINE|UNIT [SSH-OPTIONS...] [COMMAND...]", Short: "Open a shell on a machine, or run a command there", Group: group, Scope: session.OnModel, Min: 1, Max: -1,
 		Long: `
 Starts the system's ssh program with the client's own key. The host keys come from the controller, over the connection that is already
 trusted; a machine that shows another key is refused.`,
-		Example: "scarab ssh mysql/0\nscarab ssh 3 -- sudo systemctl status\nscarab ssh mysql/leader",
+		Example: "scarab ssh mysql/0\nscarab ssh 3 -- sudo systemctl status\nscarab ssh mysql/0 -L 8080:localhost:80\nscarab ssh mysql/leader",
 	}, func(ctx context.Context, args []string) error {
+		own, command, err := programOptions(args[1:], sshValues)
+		if err != nil {
+			return err
+		}
 		r, err := newRemote(ctx, s, f)
 		if err != nil {
 			return err
@@ -49,14 +53,11 @@ trusted; a machine that shows another key is refused.`,
 		if err != nil {
 			return err
 		}
-		if tty := f.pty; tty == "true" || (tty == "" && len(args) > 1 && s.Term().StdinIsTerminal() && s.Term().StdoutIsTerminal()) {
+		if tty := f.pty; tty == "true" || (tty == "" && len(command) > 0 && s.Term().StdinIsTerminal() && s.Term().StdoutIsTerminal()) {
 			argv = append(argv, "-t")
 		}
-		command := args[1:]
-		if len(command) > 0 && command[0] == "--" {
-			command = command[1:]
-		}
-		argv = append(argv, "-l", t.user, "--", t.address)
+		argv = append(append(argv, "-l", t.user), own...)
+		argv = append(argv, "--", t.address)
 		return r.run(ctx, "ssh", append(argv, command...))
 	})
 	f.register(c)
@@ -74,14 +75,18 @@ func scpCommand(s *session.Session) *cobra.Command {
 	var f sshFlags
 	var recursive bool
 	c := s.Command(session.Spec{
-		Use: "scp SOURCE... TARGET", Short: "Copy files to or from machines", Group: group, Scope: session.OnModel, Min: 2, Max: -1,
-		Example: "scarab scp ./dump.sql mysql/0:/tmp/\nscarab scp -r mysql/0:/var/log/mysql .",
+		Use: "scp [-- SCP-OPTIONS...] SOURCE... TARGET", Short: "Copy files to or from machines", Group: group, Scope: session.OnModel, Min: 2, Max: -1,
+		Example: "scarab scp ./dump.sql mysql/0:/tmp/\nscarab scp -r mysql/0:/var/log/mysql .\nscarab scp -- -C -l 8000 mysql/0:/srv/big .",
 	}, func(ctx context.Context, args []string) error {
 		r, err := newRemote(ctx, s, f)
 		if err != nil {
 			return err
 		}
 		defer r.close()
+		own, args, err := programOptions(args, scpValues)
+		if err != nil {
+			return err
+		}
 		var ends []endpoint
 		var paths []string
 		for _, a := range args {
@@ -107,7 +112,7 @@ func scpCommand(s *session.Session) *cobra.Command {
 		if recursive {
 			argv = append(argv, "-r")
 		}
-		return r.run(ctx, "scp", append(append(argv, "--"), paths...))
+		return r.run(ctx, "scp", append(append(append(argv, own...), "--"), paths...))
 	})
 	f.register(c)
 	c.Flags().BoolVarP(&recursive, "recursive", "r", false, "Copy directories")

@@ -27,9 +27,9 @@ func addModelCommand(s *session.Session) *cobra.Command {
 		if !names.ValidModelName(args[0]) {
 			return &session.Usage{Text: fmt.Sprintf("cannot use model name %q: small letters, digits and hyphens only", args[0])}
 		}
-		pairs, err := values.Pairs(config, nil)
+		pairs, err := values.Settings(config, s.Path)
 		if err != nil {
-			return &session.Usage{Text: err.Error()}
+			return err
 		}
 		c, err := s.OpenController(ctx)
 		if err != nil {
@@ -47,7 +47,7 @@ func addModelCommand(s *session.Session) *cobra.Command {
 		}
 		return Create(ctx, s, c, p, pairs, !noSwitch)
 	})
-	c.Flags().StringArrayVar(&config, "config", nil, "Configuration of the model: key=value")
+	c.Flags().StringArrayVar(&config, "config", nil, "Configuration of the model: key=value, or a YAML file")
 	c.Flags().StringVar(&owner, "owner", "", "Make it for another user")
 	c.Flags().StringVar(&credential, "credential", "", "Credential of the cloud")
 	c.Flags().BoolVar(&noSwitch, "no-switch", false, "Do not switch to it")
@@ -95,6 +95,9 @@ func Create(ctx context.Context, s *session.Session, c *session.Controller, p mo
 		p.Config["authorized-keys"] = key.Public
 	}
 	info, err := session.Do[modelmanager.ModelInfo](ctx, c, "ModelManager", "CreateModel", p)
+	if session.Code(err) == "already exists" {
+		return session.Advise(fmt.Errorf("cannot make model %q: %w", p.Name, err), "choose another name, or see the ones there are: scarab models")
+	}
 	if err != nil {
 		return fmt.Errorf("cannot make model %q: %w", p.Name, err)
 	}

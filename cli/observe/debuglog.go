@@ -28,7 +28,8 @@ type logFlags struct {
 func debugLogCommand(s *session.Session) *cobra.Command {
 	var f logFlags
 	var format *output.Format
-	c := s.Command(session.Spec{
+	var c *cobra.Command
+	c = s.Command(session.Spec{
 		Use: "debug-log", Short: "Show the log of a model", Group: group, Scope: session.OnModel,
 		Long: `
 Shows the log lines that the agents of a model sent. Filters of one kind are joined by or, filters of different kinds by and. An entity
@@ -37,6 +38,10 @@ is a unit, machine or application, by name or tag; a * at the end stands for any
 	}, func(ctx context.Context, _ []string) error {
 		if f.tail && f.noTail {
 			return &session.Usage{Text: "cannot use --tail together with --no-tail"}
+		}
+		if limit := c.Flags().Changed("limit"); limit && !c.Flags().Changed("lines") {
+			// The last N lines that there are; without an end, all of them.
+			f.lines, f.replay = f.limit, f.replay || f.limit == 0
 		}
 		params, err := f.params(s)
 		if err != nil {
@@ -63,11 +68,11 @@ func (f *logFlags) register(c *cobra.Command) {
 	fl.StringArrayVarP(&f.exclude, "exclude", "x", nil, "No lines of these entities")
 	fl.StringArrayVar(&f.includeModule, "include-module", nil, "Only lines of these modules")
 	fl.StringArrayVar(&f.excludeModule, "exclude-module", nil, "No lines of these modules")
-	fl.StringArrayVar(&f.includeLabel, "include-label", nil, "Only lines with these labels ")
-	fl.StringArrayVar(&f.excludeLabel, "exclude-label", nil, "No lines with these labels ")
+	fl.StringArrayVar(&f.includeLabel, "include-label", nil, "Only lines with these labels")
+	fl.StringArrayVar(&f.excludeLabel, "exclude-label", nil, "No lines with these labels")
 	fl.StringVarP(&f.level, "level", "l", "", "Lowest level: TRACE, DEBUG, INFO, WARNING, ERROR, CRITICAL")
 	fl.UintVarP(&f.lines, "lines", "n", 10, "Begin with this many of the last lines")
-	fl.UintVar(&f.limit, "limit", 0, "End after this many lines (0: never)")
+	fl.UintVar(&f.limit, "limit", 0, "Show this many of the last lines, and end after as many (0: all, without end)")
 	fl.BoolVar(&f.replay, "replay", false, "Begin with the oldest line")
 	fl.BoolVar(&f.tail, "tail", false, "Go on with new lines")
 	fl.BoolVarP(&f.noTail, "no-tail", "T", false, "End after the lines there are")

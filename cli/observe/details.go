@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -199,7 +200,7 @@ type applicationDoc struct {
 	Charm       string                            `yaml:"charm" json:"charm"`
 	Base        string                            `yaml:"base,omitempty" json:"base,omitempty"`
 	Channel     string                            `yaml:"channel,omitempty" json:"channel,omitempty"`
-	Constraints string                            `yaml:"constraints,omitempty" json:"constraints,omitempty"`
+	Constraints map[string]any                    `yaml:"constraints,omitempty" json:"constraints,omitempty"`
 	Principal   bool                              `yaml:"principal" json:"principal"`
 	Exposed     bool                              `yaml:"exposed" json:"exposed"`
 	Endpoints   map[string]status.ExposedEndpoint `yaml:"exposed-endpoints,omitempty" json:"exposed-endpoints,omitempty"`
@@ -247,10 +248,10 @@ func showApplicationCommand(s *session.Session) *cobra.Command {
 func applicationDocument(a *application.ApplicationResult) applicationDoc {
 	d := applicationDoc{Charm: a.Charm, Channel: a.Channel, Principal: a.Principal, Exposed: a.Exposed, Remote: a.Remote, Life: a.Life, Bindings: a.EndpointBindings}
 	if a.Base != nil {
-		d.Base = a.Base.Name + "@" + a.Base.Channel
+		d.Base = a.Base.Name + "@" + strings.TrimSuffix(a.Base.Channel, "/stable")
 	}
 	if a.Constraints != nil {
-		d.Constraints = values.FormatConstraints(*a.Constraints)
+		d.Constraints = values.ConstraintMap(*a.Constraints)
 	}
 	for ep, e := range a.ExposedEndpoints {
 		if d.Endpoints == nil {

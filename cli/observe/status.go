@@ -19,7 +19,8 @@ import (
 
 type statusFlags struct {
 	relations, integrations, storage, utc, noColour, colour bool
-	watch                                                   time.Duration
+	watch, retryDelay                                       time.Duration
+	retries                                                 int
 }
 
 func statusCommand(s *session.Session) *cobra.Command {
@@ -34,15 +35,11 @@ once per the time given; the changes are pushed by the controller.`,
 		Example: "scarab status\nscarab status mysql --relations\nscarab status --watch 2s\nscarab status --format json",
 	}, func(ctx context.Context, args []string) error {
 		s.SetColour(f.colour, f.noColour)
-		m, err := s.OpenModel(ctx)
-		if err != nil {
-			return err
+		v := &viewer{s: s, f: f, format: format, patterns: args}
+		if v.patterns == nil {
+			v.patterns = []string{}
 		}
-		v := &viewer{s: s, m: m, f: f, format: format, patterns: args}
-		if f.watch > 0 {
-			return v.watch(ctx)
-		}
-		return v.once(ctx)
+		return v.show(ctx)
 	})
 	format = session.Format(c, "tabular", "short", "oneline", "line", "summary", "json", "yaml")
 	fl := c.Flags()
@@ -52,6 +49,8 @@ once per the time given; the changes are pushed by the controller.`,
 	fl.BoolVar(&f.utc, "utc", false, "Show times in UTC")
 	fl.BoolVar(&f.colour, "color", false, "Use colours even when the output is no terminal")
 	fl.BoolVar(&f.noColour, "no-color", false, "Use no colours")
+	fl.IntVar(&f.retries, "retry-count", 3, "How often to ask again when the connection broke")
+	fl.DurationVar(&f.retryDelay, "retry-delay", 100*time.Millisecond, "How long to wait before that")
 	fl.DurationVar(&f.watch, "watch", 0, "Redraw on changes, at most once in this time")
 	return c
 }
@@ -62,12 +61,46 @@ type viewer struct {
 	f        statusFlags
 	format   *output.Format
 	patterns []string
+	drawn    bool // something was shown since the last connection
+}
+
+// show asks again when a connection breaks, as often as was said: a controller that starts anew is back in a moment. Who
+// watches has more patience.
+func (v *viewer) show(ctx context.Context) error {
+	limit, delay := v.f.retries, v.f.retryDelay
+	if v.f.watch > 0 {
+		limit, delay = max(limit, 60), max(delay, 500*time.Millisecond)
+	}
+	for left := limit; ; left-- {
+		v.drawn = false
+		err := v.try(ctx)
+		if v.drawn {
+			left = limit
+		}
+		if err == nil || left <= 0 || ctx.Err() != nil || !session.Broken(err, v.m != nil) {
+			return err
+		}
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (v *viewer) try(ctx context.Context) error {
+	m, err := v.s.OpenModel(ctx)
+	if err != nil {
+		return err
+	}
+	v.m = m
+	if v.f.watch > 0 {
+		return v.watch(ctx)
+	}
+	return v.once(ctx)
 }
 
 func (v *viewer) fetch(ctx context.Context) (*status.Document, error) {
-	if v.patterns == nil {
-		v.patterns = []string{}
-	}
 	full := v.f.storage || v.format.Name == "yaml" || v.format.Name == "json"
 	fs, err := session.Do[client.FullStatus](ctx, v.m, "Client", "FullStatus", client.StatusParams{Patterns: v.patterns, IncludeStorage: full})
 	if err != nil {
@@ -121,7 +154,7 @@ func (v *viewer) watch(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if err := v.redraw(ctx); err != nil {
-			return err
+			return unlessInterrupted(ctx, err)
 		}
 		tick.Reset(v.f.watch)
 		select {
@@ -133,11 +166,19 @@ func (v *viewer) watch(ctx context.Context) error {
 		case <-changed:
 		case err := <-ended:
 			ended <- err
-			return err
+			return unlessInterrupted(ctx, err)
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// unlessInterrupted drops the error of a picture that nobody wants any more.
+func unlessInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 func (v *viewer) redraw(ctx context.Context) error {
@@ -149,6 +190,7 @@ func (v *viewer) redraw(ctx context.Context) error {
 	if err := v.format.Write(&b, d, func(w io.Writer) error { return v.render(w, d) }); err != nil {
 		return err
 	}
+	v.drawn = true
 	out := v.s.Stdout.Raw()
 	if !v.s.Term().StdoutIsTerminal() {
 		_, err = fmt.Fprintf(out, "%s\n", b.Bytes())

@@ -3,6 +3,7 @@ package observe
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,6 +123,14 @@ func history(ctx context.Context, m *session.Model, kind, tag string, filter cli
 		return nil, e
 	}
 	rows := []historyRow{}
+	// The controller answers newest first; people read downwards.
+	slices.Reverse(res.Results[0].History.Statuses)
+	slices.SortStableFunc(res.Results[0].History.Statuses, func(a, b client.DetailedStatus) int {
+		if a.Since == nil || b.Since == nil {
+			return 0
+		}
+		return a.Since.Compare(*b.Since)
+	})
 	for _, st := range res.Results[0].History.Statuses {
 		r := historyRow{Type: st.Kind, Status: st.Status, Message: st.Info}
 		if r.Type == "" {

@@ -102,6 +102,9 @@ func whyOne(ctx context.Context, m *session.Model, name string) ([]cause, error)
 	if m.Has("Scarab") {
 		r, err := session.Do[wirescarab.WhyResult](ctx, m, "Scarab", "Why", wirescarab.WhyArgs{Tag: tag})
 		if err == nil || (session.Code(err) != "not implemented" && session.Code(err) != "not supported") {
+			if session.IsNotFound(err) {
+				err = session.Advise(fmt.Errorf("cannot explain %q: there is no such thing in model %q", name, m.Name), "see what there is: scarab status")
+			}
 			return causes(r.Causes), err
 		}
 	}

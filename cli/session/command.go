@@ -44,6 +44,7 @@ func (s *Session) Command(spec Spec, run func(ctx context.Context, args []string
 		SilenceErrors: true, SilenceUsage: true, DisableFlagsInUseLine: true,
 	}
 	c.Args = func(c *cobra.Command, args []string) error {
+		s.command = strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
 		if len(args) < spec.Min {
 			return &Usage{fmt.Sprintf("cannot run %q: it needs more arguments", c.Name())}
 		}
@@ -110,7 +111,8 @@ func (s *Session) Global(root *cobra.Command) {
 	root.PersistentFlags().BoolVar(&s.verbose, "debug", false, "The same as --verbose")
 	root.PersistentFlags().BoolVar(&s.verbose, "show-log", false, "The same as --verbose")
 	root.PersistentFlags().String("logging-config", "", "Without effect")
-	for _, name := range []string{"debug", "show-log", "logging-config"} {
+	root.PersistentFlags().BoolP("no-browser-login", "B", false, "Without effect: logins are by password")
+	for _, name := range []string{"debug", "show-log", "logging-config", "no-browser-login"} {
 		if f := root.PersistentFlags().Lookup(name); f != nil {
 			f.Hidden = true
 		}

@@ -19,9 +19,6 @@ type BootstrapRequest struct {
 	Name             string
 	ControllerConfig map[string]string
 	ModelConfig      map[string]string
-	Constraints      string
-	Base             string
-	AgentVersion     string
 	CheckOnly        bool // only look whether it would work
 }
 

@@ -12,10 +12,13 @@ import (
 // Fail prints an error and its advice, and returns the exit code: 2 for a wrong command line, 1 for everything else.
 func (s *Session) Fail(err error) int {
 	var exit *ExitError
+	colour := s.Colour() && s.cfg.Terminal.StderrIsTerminal()
 	if errors.As(err, &exit) {
+		if exit.Text != "" {
+			fmt.Fprintf(s.Stderr.Raw(), "%s %s\n", output.Paint("ERROR", output.Bad, colour), output.Escape(exit.Text))
+		}
 		return exit.Code
 	}
-	colour := s.Colour() && s.cfg.Terminal.StderrIsTerminal()
 	text := strings.Join(strings.Split(err.Error(), "\n"), "; ")
 	if errors.Is(err, context.Canceled) {
 		text = "cannot finish: it was interrupted"
@@ -25,7 +28,7 @@ func (s *Session) Fail(err error) int {
 		}
 	}
 	fmt.Fprintf(s.Stderr.Raw(), "%s %s\n", output.Paint("ERROR", output.Bad, colour), output.Escape(text))
-	if hint := advice(err); hint != "" {
+	if hint := s.advice(err); hint != "" {
 		fmt.Fprintf(s.Stderr.Raw(), "%s %s\n", output.Paint("hint:", output.Info, colour), output.Escape(hint))
 	}
 	var usage *Usage
@@ -35,7 +38,7 @@ func (s *Session) Fail(err error) int {
 	return 1
 }
 
-func advice(err error) string {
+func (s *Session) advice(err error) string {
 	var advised interface{ Advice() string }
 	if errors.As(err, &advised) {
 		return advised.Advice()
@@ -58,7 +61,11 @@ func advice(err error) string {
 	}
 	var usage *Usage
 	if errors.As(err, &usage) {
-		return "see the command's help: scarab help COMMAND"
+		name := s.command
+		if name == "" {
+			name = "COMMAND"
+		}
+		return "see the command's help: scarab help " + name
 	}
 	return ""
 }

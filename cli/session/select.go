@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/scarab-ops/scarab/cli/store"
+	"github.com/scarab-ops/scarab/client"
+	"github.com/scarab-ops/scarab/names"
 	"github.com/scarab-ops/scarab/wire"
 )
 
@@ -147,6 +149,7 @@ func (s *Session) openModel(ctx context.Context, controller, name string) (*Mode
 	if err != nil {
 		return nil, err
 	}
+	name = s.nameOf(controller, name, m)
 	conn, err := s.dial(ctx, controller, entry, account, m.UUID)
 	if Code(err) == "model not found" || Code(err) == "not found" {
 		if rerr := s.cfg.Store.RemoveModel(ctx, controller, name); rerr != nil {
@@ -166,7 +169,7 @@ func (s *Session) FindModel(ctx context.Context, controller, name string) (store
 	if err != nil {
 		return store.Model{}, err
 	}
-	if m, ok := models[name]; ok {
+	if m, ok := lookup(models, name); ok {
 		return m, nil
 	}
 	c, err := s.OpenNamed(ctx, controller)
@@ -177,7 +180,7 @@ func (s *Session) FindModel(ctx context.Context, controller, name string) (store
 	if err != nil {
 		return store.Model{}, err
 	}
-	m, ok := models[name]
+	m, ok := lookup(models, name)
 	if !ok {
 		known := slices.Sorted(maps.Keys(models))
 		hint := "make it with: scarab add-model NAME"
@@ -187,6 +190,34 @@ func (s *Session) FindModel(ctx context.Context, controller, name string) (store
 		return m, &store.NotFoundError{Kind: "model", Name: controller + ":" + name, Hint: hint}
 	}
 	return m, nil
+}
+
+// nameOf is the name of a model that may have been named by its id.
+func (s *Session) nameOf(controller, name string, m store.Model) string {
+	models, _, err := s.cfg.Store.Models(controller)
+	if _, plain := models[name]; err != nil || plain {
+		return name
+	}
+	for full, other := range models {
+		if other.UUID == m.UUID {
+			return full
+		}
+	}
+	return name
+}
+
+// lookup finds a model by owner/name, or by its id.
+func lookup(models map[string]store.Model, name string) (store.Model, bool) {
+	if m, ok := models[name]; ok {
+		return m, true
+	}
+	id := name[strings.Index(name, "/")+1:]
+	for _, m := range models {
+		if names.ValidUUID(id) && m.UUID == id {
+			return m, true
+		}
+	}
+	return store.Model{}, false
 }
 
 // RefreshModels asks the controller for the models of the user and records them.
@@ -280,10 +311,16 @@ func unconnected(name string, err error) error {
 	return Unconnected(name, fmt.Errorf("cannot connect to controller %q: %w", name, err))
 }
 
+// Broken tells whether asking again may help: a connection broke, or, where there was one before, nobody answers yet.
+func Broken(err error, before bool) bool {
+	var dial *client.DialError
+	return client.Broken(err) || before && errors.As(err, &dial) && dial.Problem == client.Unreachable
+}
+
 // Unconnected adds what to do about a connection to a controller that did not come about.
 func Unconnected(name string, err error) error {
 	var advised interface{ Advice() string }
-	var dialled interface{ AdviceFor(name string) string }
+	var dialled *client.DialError
 	switch {
 	case errors.As(err, &advised):
 		return err

@@ -40,6 +40,7 @@ type Session struct {
 	Stdout, Stderr *output.Safe
 	controllerFlag string
 	modelFlag      string
+	command        string // that runs, as it is typed
 	quiet, verbose bool
 	noColor        bool
 	forceColor     bool
@@ -160,7 +161,10 @@ func Advise(err error, hint string) error {
 	return &Advised{Err: err, Hint: hint}
 }
 
-// ExitError ends the client with the exit code of something it ran, without a message of its own.
-type ExitError struct{ Code int }
+// ExitError ends the client with the exit code of something it ran, with at most one line of its own.
+type ExitError struct {
+	Code int
+	Text string
+}
 
-func (e *ExitError) Error() string { return "the program ended with an error" }
+func (e *ExitError) Error() string { return e.Text }

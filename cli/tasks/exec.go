@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -118,7 +119,10 @@ func commandLine(args []string) string {
 func start(ctx context.Context, s *session.Session, m session.Conn, res action.EnqueuedActions, background bool, wait time.Duration, utc bool, format *output.Format) error {
 	tags, err := enqueued(res)
 	if err != nil {
-		return fmt.Errorf("cannot run everywhere: %w", err)
+		if len(res.Actions) > 1 {
+			return fmt.Errorf("cannot run everywhere: %w", err)
+		}
+		return fmt.Errorf("cannot run: %w", err)
 	}
 	if len(tags) == 0 {
 		return session.Advise(fmt.Errorf("cannot run: nothing matches"), "see what there is: scarab status")
@@ -139,8 +143,8 @@ func start(ctx context.Context, s *session.Session, m session.Conn, res action.E
 		return nil
 	}
 	done, err := follow(ctx, s, m, tags, wait)
-	if err == errTimeout {
-		return session.Advise(fmt.Errorf("cannot wait any longer than %s: operation %s still runs", wait, op), "check the result with: scarab show-operation "+op)
+	if errors.Is(err, errTimeout) {
+		return session.Advise(fmt.Errorf("cannot wait any longer: timed out after %s, operation %s still runs", wait, op), "check the result with: scarab show-operation "+op)
 	}
 	if err != nil {
 		return err

@@ -184,21 +184,24 @@ func results(s *session.Session, format *output.Format, res []action.ActionResul
 		return err
 	}
 	var failed []string
-	code := 0
+	code, last := 0, ""
 	for _, d := range order {
 		c := returnCode(d)
 		if d.Status != "completed" || c != 0 {
 			failed = append(failed, fmt.Sprintf("task %s on %s", d.ID, d.receiver()))
-			code = c
+			code, last = c, d.ID
 		}
 	}
 	if len(failed) == 0 {
 		return nil
 	}
 	if len(order) == 1 && code > 0 && code < 256 {
-		return &session.ExitError{Code: code}
+		return &session.ExitError{Code: code, Text: fmt.Sprintf("cannot report success: the following task failed: %s with return code %d", failed[0], code)}
 	}
-	return session.Advise(fmt.Errorf("cannot report success: these failed: %s", strings.Join(failed, ", ")), "see more with: scarab show-task ID")
+	if len(failed) == 1 {
+		return session.Advise(fmt.Errorf("cannot report success: the following task failed: %s", failed[0]), "see more with: scarab show-task "+last)
+	}
+	return session.Advise(fmt.Errorf("cannot report success: the following tasks failed: %s", strings.Join(failed, ", ")), "see more with: scarab show-task "+last)
 }
 
 func returnCode(d taskDoc) int {

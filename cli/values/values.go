@@ -4,12 +4,20 @@
 package values
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"math"
+	"os"
 	"strconv"
 	"strings"
 
+	"gopkg.in/yaml.v3"
+
+	"github.com/scarab-ops/scarab/cli/output"
 	"github.com/scarab-ops/scarab/names"
 	"github.com/scarab-ops/scarab/wire"
 )
@@ -175,6 +183,9 @@ func Placement(text, modelUUID string) (wire.Placement, error) {
 		}
 		return wire.Placement{Scope: scope, Directive: id}, nil
 	}
+	if key, val, ok := strings.Cut(text, "="); !ok || key == "" || val == "" {
+		return wire.Placement{}, fmt.Errorf("cannot place on %q: write a machine's id, lxd, lxd:ID or zone=NAME", text)
+	}
 	return wire.Placement{Scope: modelUUID, Directive: text}, nil
 }
 
@@ -232,12 +243,70 @@ func Pairs(args []string, read func(file string) ([]byte, error)) (map[string]st
 	return out, nil
 }
 
-// ConstraintMap gives constraints as keys and texts, for YAML and JSON.
-func ConstraintMap(v wire.Value) map[string]string {
+// maxSettings bounds one file of settings.
+const maxSettings = 1 << 20
+
+// Settings reads key=value arguments and the names of YAML files that hold more of them; single values win over files.
+func Settings(args []string, path func(string) string) (map[string]string, error) {
 	out := map[string]string{}
-	for _, f := range strings.Fields(FormatConstraints(v)) {
-		key, val, _ := strings.Cut(f, "=")
-		out[key] = val
+	var pairs []string
+	for _, a := range args {
+		if strings.Contains(a, "=") {
+			pairs = append(pairs, a)
+			continue
+		}
+		if err := settingsFile(out, a, path(a)); err != nil {
+			return nil, err
+		}
 	}
-	return out
+	set, err := Pairs(pairs, nil)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(out, set)
+	return out, nil
+}
+
+func settingsFile(out map[string]string, name, path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot read %q: it is neither key=value nor a file", name)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read the settings: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // read only
+	data, err := io.ReadAll(io.LimitReader(f, maxSettings))
+	if err != nil {
+		return fmt.Errorf("cannot read the settings: %w", err)
+	}
+	var m map[string]any
+	if err := yaml.Unmarshal(data, &m); err != nil {
+		return fmt.Errorf("cannot read the settings in %s: %w", name, err)
+	}
+	for k, v := range m {
+		switch v.(type) {
+		case nil:
+			v = ""
+		case map[string]any, []any:
+			return fmt.Errorf("cannot read the settings in %s: %q is no single value", name, k)
+		}
+		out[k] = fmt.Sprint(v)
+	}
+	return nil
+}
+
+// ConstraintMap gives constraints as YAML and JSON show them: numbers as such, sizes in MiB.
+func ConstraintMap(v wire.Value) map[string]any {
+	out := map[string]any{}
+	data, err := json.Marshal(v)
+	if err == nil {
+		dec := json.NewDecoder(bytes.NewReader(data))
+		dec.UseNumber()
+		err = dec.Decode(&out)
+	}
+	if err != nil {
+		return map[string]any{} // a plain record of numbers and texts always can be
+	}
+	return output.NumbersIn(out)
 }
