@@ -127,14 +127,47 @@ func versionCommand(s *session.Session) *cobra.Command {
 	return c
 }
 
+// bashAlone gives the script what it otherwise takes from the package bash-completion, which a bare system lacks.
+const bashAlone = `# completion of scarab, also without the package bash-completion
+if ! declare -F _get_comp_words_by_ref >/dev/null 2>&1; then
+_get_comp_words_by_ref() {
+    # Words that bash cut at = and : are put together again.
+    local i glued="" text=()
+    for ((i = 0; i < ${#COMP_WORDS[@]}; i++)); do
+        if ((i > 0)) && [[ ${#text[@]} -gt 0 && (${COMP_WORDS[i]} == [=:] || $glued == yes) && ${COMP_WORDS[i-1]} != "" ]]; then
+            text[${#text[@]}-1]+=${COMP_WORDS[i]}
+        else
+            text+=("${COMP_WORDS[i]}")
+        fi
+        glued=""
+        [[ ${COMP_WORDS[i]} == [=:] ]] && glued=yes
+        ((i == COMP_CWORD)) && cword=$((${#text[@]} - 1))
+    done
+    words=("${text[@]}")
+    cur=${words[cword]}
+    prev=${words[cword > 0 ? cword - 1 : 0]}
+}
+fi
+if ! declare -F __ltrim_colon_completions >/dev/null 2>&1; then
+__ltrim_colon_completions() {
+    [[ $1 == *:* && $COMP_WORDBREAKS == *:* ]] || return 0
+    local lead=${1%"${1##*:}"} i
+    for ((i = 0; i < ${#COMPREPLY[@]}; i++)); do COMPREPLY[i]=${COMPREPLY[i]#"$lead"}; done
+}
+fi
+`
+
 func completionCommand(s *session.Session, root *cobra.Command) *cobra.Command {
 	return s.Command(session.Spec{
-		Use: "completion bash|zsh|fish", Short: "Print a shell's completion script", Group: "other", Min: 1, Max: 1,
+		Names: "bash zsh fish", Use: "completion bash|zsh|fish", Short: "Print a shell's completion script", Group: "other", Min: 1, Max: 1,
 		Example: "scarab completion bash > /etc/bash_completion.d/scarab\nsource <(scarab completion zsh)",
 	}, func(_ context.Context, args []string) error {
 		out := s.Stdout.Raw()
 		switch args[0] {
 		case "bash":
+			if _, err := io.WriteString(out, bashAlone); err != nil {
+				return err
+			}
 			return root.GenBashCompletionV2(out, true)
 		case "zsh":
 			return root.GenZshCompletion(out)

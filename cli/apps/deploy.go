@@ -33,7 +33,7 @@ type deployFlags struct {
 func deployCommand(s *session.Session) *cobra.Command {
 	var f deployFlags
 	c := s.Command(session.Spec{
-		Use: "deploy CHARM [APPLICATION]", Short: "Deploy a charm as an application", Group: group, Scope: session.OnModel, Min: 1, Max: 2,
+		Names: "file", Use: "deploy CHARM [APPLICATION]", Short: "Deploy a charm as an application", Group: group, Scope: session.OnModel, Min: 1, Max: 2,
 		Long: `
 Deploys a local charm: a directory or a .charm file. The application takes the charm's name unless another one is given. Without --to
 a clean machine is used or a new one made for every unit.

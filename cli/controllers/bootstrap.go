@@ -28,7 +28,7 @@ type bootstrapFlags struct {
 func bootstrapCommand(s *session.Session) *cobra.Command {
 	var f bootstrapFlags
 	c := s.Command(session.Spec{
-		Use: "bootstrap [CLOUD[/REGION] [CONTROLLER]]", Short: "Make a controller on a cloud", Group: group, Max: 2,
+		Names: "localhost", Use: "bootstrap [CLOUD[/REGION] [CONTROLLER]]", Short: "Make a controller on a cloud", Group: group, Max: 2,
 		Long: `
 Starts a controller on the local cloud and records it in the client's files. Every step is shown with the time it took. A bootstrap that fails
 or is interrupted takes back what it started. --check only looks whether it would work.`,

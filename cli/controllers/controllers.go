@@ -239,7 +239,7 @@ func whoamiCommand(s *session.Session) *cobra.Command {
 func unregisterCommand(s *session.Session) *cobra.Command {
 	var noPrompt bool
 	c := s.Command(session.Spec{
-		Use: "unregister CONTROLLER", Short: "Forget a controller on this client", Group: group, Min: 1, Max: 1,
+		Names: "controller", Use: "unregister CONTROLLER", Short: "Forget a controller on this client", Group: group, Min: 1, Max: 1,
 		Long:    "Removes a controller, its account and its models from this client's files. The controller itself is not touched.",
 		Example: "scarab unregister prod\nscarab unregister prod --no-prompt",
 	}, func(ctx context.Context, args []string) error {

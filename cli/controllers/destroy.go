@@ -22,7 +22,7 @@ type destroyFlags struct {
 func destroyControllerCommand(s *session.Session) *cobra.Command {
 	f := destroyFlags{timeout: time.Hour}
 	c := s.Command(session.Spec{
-		Use: "destroy-controller CONTROLLER", Short: "Destroy a controller", Group: group, Min: 1, Max: 1,
+		Names: "controller", Use: "destroy-controller CONTROLLER", Short: "Destroy a controller", Group: group, Min: 1, Max: 1,
 		Long:    "Destroys a controller. One that has models is destroyed only with --destroy-all-models. It asks for the name unless --no-prompt is given.",
 		Example: "scarab destroy-controller prod\nscarab destroy-controller prod --destroy-all-models --no-prompt",
 	}, func(ctx context.Context, args []string) error {
@@ -48,7 +48,7 @@ func destroyControllerCommand(s *session.Session) *cobra.Command {
 func killControllerCommand(s *session.Session) *cobra.Command {
 	f := destroyFlags{all: true, destroyStorage: true, force: true, kill: true}
 	c := s.Command(session.Spec{
-		Use: "kill-controller CONTROLLER", Short: "Destroy a controller by all means", Group: group, Min: 1, Max: 1,
+		Names: "controller", Use: "kill-controller CONTROLLER", Short: "Destroy a controller by all means", Group: group, Min: 1, Max: 1,
 		Long: `
 Destroys a controller with all its models, waits for their end at most for --timeout, and then takes down what is left, even when the
 controller does not answer. A controller of this host that the client's files do not know can be named by its UUID.`,

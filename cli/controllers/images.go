@@ -47,7 +47,7 @@ func imageCommand(s *session.Session) *cobra.Command {
 	})
 	format = session.Lists(list)
 	add := s.Command(session.Spec{
-		Use: "add BASE [packages | TARBALL]", Short: "Add a base image", Min: 1, Max: 2,
+		Names: "file", Use: "add BASE [packages | TARBALL]", Short: "Add a base image", Min: 1, Max: 2,
 		Long: `
 Adds the image of a base, which is also its name: from then on machines for that base run it. A release of Debian is built from the
 distribution's signed packages; others are taken from a tarball of a root file system (plain, gzip or zstd).`,

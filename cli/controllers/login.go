@@ -24,7 +24,7 @@ type loginFlags struct {
 func loginCommand(s *session.Session) *cobra.Command {
 	var f loginFlags
 	c := s.Command(session.Spec{
-		Use: "login [HOST:PORT | CONTROLLER]", Short: "Log in to a controller", Group: group, Max: 1,
+		Names: "controller", Use: "login [HOST:PORT | CONTROLLER]", Short: "Log in to a controller", Group: group, Max: 1,
 		Long: `
 With an address it shows the fingerprint of the controller's authority and asks whether to trust it; compare it with what the administrator
 tells you. From then on another authority is refused. No password is sent before the authority is trusted.`,

@@ -49,7 +49,7 @@ func showControllerCommand(s *session.Session) *cobra.Command {
 	var password bool
 	var format *output.Format
 	c := s.Command(session.Spec{
-		Use: "show-controller [CONTROLLER...]", Short: "Show controllers in detail", Group: group, Max: -1,
+		Names: "controller", Use: "show-controller [CONTROLLER...]", Short: "Show controllers in detail", Group: group, Max: -1,
 		Example: "scarab show-controller\nscarab show-controller prod --format json",
 	}, func(ctx context.Context, args []string) error {
 		if password {
@@ -237,7 +237,7 @@ func regionsCommand(s *session.Session) *cobra.Command {
 	var client bool
 	var format *output.Format
 	c := s.Command(session.Spec{
-		Use: "regions CLOUD", Aliases: []string{"list-regions"}, Short: "List the regions of a cloud", Group: group, Scope: session.OnController, Min: 1, Max: 1,
+		Names: "localhost", Use: "regions CLOUD", Aliases: []string{"list-regions"}, Short: "List the regions of a cloud", Group: group, Scope: session.OnController, Min: 1, Max: 1,
 		Example: "scarab regions localhost",
 	}, func(ctx context.Context, args []string) error {
 		all, err := clouds(ctx, s, client)

@@ -75,7 +75,7 @@ func scpCommand(s *session.Session) *cobra.Command {
 	var f sshFlags
 	var recursive bool
 	c := s.Command(session.Spec{
-		Use: "scp [-- SCP-OPTIONS...] SOURCE... TARGET", Short: "Copy files to or from machines", Group: group, Scope: session.OnModel, Min: 2, Max: -1,
+		Names: "file", Use: "scp [-- SCP-OPTIONS...] SOURCE... TARGET", Short: "Copy files to or from machines", Group: group, Scope: session.OnModel, Min: 2, Max: -1,
 		Example: "scarab scp ./dump.sql mysql/0:/tmp/\nscarab scp -r mysql/0:/var/log/mysql .\nscarab scp -- -C -l 8000 mysql/0:/srv/big .",
 	}, func(ctx context.Context, args []string) error {
 		r, err := newRemote(ctx, s, f)

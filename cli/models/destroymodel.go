@@ -22,7 +22,7 @@ type destroyFlags struct {
 func destroyModelCommand(s *session.Session) *cobra.Command {
 	var f destroyFlags
 	c := s.Command(session.Spec{
-		Use: "destroy-model [CONTROLLER:]MODEL", Short: "Destroy a model with everything in it", Group: group, Scope: session.OnController, Min: 1, Max: 1,
+		Names: "model", Use: "destroy-model [CONTROLLER:]MODEL", Short: "Destroy a model with everything in it", Group: group, Scope: session.OnController, Min: 1, Max: 1,
 		Long: `
 Removes all applications and machines of a model, then the model, and shows what is left until it is gone. It asks for the name unless
 --no-prompt is given. Interrupting stops the display, not the destruction.`,

@@ -54,7 +54,7 @@ type featureDoc struct {
 func showModelCommand(s *session.Session) *cobra.Command {
 	var format *output.Format
 	c := s.Command(session.Spec{
-		Use: "show-model [MODEL]", Short: "Show a model in detail", Group: group, Scope: session.OnModel, Max: 1,
+		Names: "model", Use: "show-model [MODEL]", Short: "Show a model in detail", Group: group, Scope: session.OnModel, Max: 1,
 		Example: "scarab show-model\nscarab show-model prod:admin/dev --format json",
 	}, func(ctx context.Context, args []string) error {
 		if len(args) == 1 {

@@ -14,7 +14,7 @@ import (
 
 func switchCommand(s *session.Session) *cobra.Command {
 	return s.Command(session.Spec{
-		Use: "switch [CONTROLLER | MODEL | CONTROLLER:MODEL | :MODEL]", Short: "Show or choose the current controller and model", Group: group, Max: 1,
+		Names: "model", Use: "switch [CONTROLLER | MODEL | CONTROLLER:MODEL | :MODEL]", Short: "Show or choose the current controller and model", Group: group, Max: 1,
 		Long:    "Without an argument the current controller and model are shown. A name that is a model of the current controller wins over a controller of the same name; a colon makes it plain.",
 		Example: "scarab switch\nscarab switch dev\nscarab switch prod:admin/dev\nscarab switch prod:",
 	}, func(ctx context.Context, args []string) error {

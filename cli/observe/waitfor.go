@@ -23,7 +23,7 @@ func waitForCommand(s *session.Session) *cobra.Command {
 	var timeout time.Duration
 	var summary bool
 	c := s.Command(session.Spec{
-		Use: "wait-for application|unit|machine|model NAME", Short: "Wait until something reaches a state", Group: group,
+		Names: "application unit machine model", Use: "wait-for application|unit|machine|model NAME", Short: "Wait until something reaches a state", Group: group,
 		Scope: session.OnModel, Min: 2, Max: 2,
 		Long: `
 Waits until a condition holds, as told by the controller; it does not poll. Without a query it waits for: an application that is

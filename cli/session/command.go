@@ -34,6 +34,7 @@ type Spec struct {
 	Min     int
 	Max     int // -1: any number
 	Hidden  bool
+	Names   string // what the arguments name, for completion: "controller", "model", "file", or words to choose from
 }
 
 // Command makes a command from its description.
@@ -54,6 +55,7 @@ func (s *Session) Command(spec Spec, run func(ctx context.Context, args []string
 		return nil
 	}
 	c.RunE = func(c *cobra.Command, args []string) error { return run(c.Context(), args) }
+	c.ValidArgsFunction = s.completeArgs(spec)
 	switch spec.Scope {
 	case OnController:
 		c.Flags().StringVarP(&s.controllerFlag, "controller", "c", "", "Controller to act on")
@@ -75,6 +77,22 @@ func (s *Session) complete(c *cobra.Command, flag string, list func() []string) 
 	}
 }
 
+func (s *Session) completeArgs(spec Spec) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		switch {
+		case spec.Names == "file":
+			return nil, cobra.ShellCompDirectiveDefault
+		case spec.Max >= 0 && len(args) >= spec.Max:
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		case spec.Names == "controller":
+			return s.knownControllers(), cobra.ShellCompDirectiveNoFileComp
+		case spec.Names == "model":
+			return append(s.knownModels(), s.knownControllers()...), cobra.ShellCompDirectiveNoFileComp
+		}
+		return strings.Fields(spec.Names), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
 func (s *Session) knownControllers() []string {
 	all, _, err := s.cfg.Store.Controllers()
 	if err != nil {
@@ -92,7 +110,15 @@ func (s *Session) knownModels() []string {
 	if err != nil {
 		return nil
 	}
-	return slices.Sorted(maps.Keys(all))
+	account, err := s.cfg.Store.Account(name)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, full := range slices.Sorted(maps.Keys(all)) {
+		out = append(out, strings.TrimPrefix(full, account.User+"/")) // one's own need no owner
+	}
+	return out
 }
 
 func indent(s string) string {
@@ -124,6 +150,12 @@ func Format(c *cobra.Command, known ...string) *output.Format {
 	f := &output.Format{Known: known}
 	c.Flags().StringVar(&f.Name, "format", known[0], "Output format ("+strings.Join(known, "|")+")")
 	c.Flags().StringVarP(&f.File, "output", "o", "", "Write the output to a file")
+	err := c.RegisterFlagCompletionFunc("format", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return known, cobra.ShellCompDirectiveNoFileComp
+	})
+	if err != nil {
+		panic(err) // the flag was added two lines above
+	}
 	run := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := f.Check(); err != nil {

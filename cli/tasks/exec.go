@@ -26,7 +26,7 @@ func execCommand(s *session.Session) *cobra.Command {
 	var f execFlags
 	var format *output.Format
 	c := s.Command(session.Spec{
-		Use: "exec COMMAND...", Short: "Run a command on units or machines", Group: group, Scope: session.OnModel, Min: 1, Max: -1,
+		Names: "file", Use: "exec COMMAND...", Short: "Run a command on units or machines", Group: group, Scope: session.OnModel, Min: 1, Max: -1,
 		Long: `
 Runs a command line as root: on units inside a hook context, so that hook tools work, on machines without one. Put -- before the command
 when it has flags of its own. With one target the exit code is that of the command.`,
