@@ -95,7 +95,7 @@ func (c *Conn) DownloadCharm(ctx context.Context, charmURL, sha256Hex string, f 
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("cannot download charm: %w", failure(resp))
 	}
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // read to its end or given up
 	h := sha256.New()
 	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(resp.Body, MaxCharm+1))
 	if err != nil {

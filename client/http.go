@@ -44,7 +44,7 @@ func (c *Conn) authorize(h http.Header, r *http.Request) {
 
 // readSmall reads a JSON answer and closes it.
 func readSmall(resp *http.Response, v any) error {
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // read to its end or given up
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxSmallBody+1))
 	if err != nil {
 		return fmt.Errorf("cannot read answer: %v", err)
@@ -63,7 +63,7 @@ func readSmall(resp *http.Response, v any) error {
 
 // failure reads the error of an answer that is not 200, and closes it.
 func failure(resp *http.Response) error {
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // read to its end or given up
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
 		return fmt.Errorf("cannot read answer: %v", err)

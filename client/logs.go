@@ -137,6 +137,7 @@ func (s *LogStream) Next(ctx context.Context) (LogLine, error) {
 	switch websocket.CloseStatus(err) {
 	case websocket.StatusNormalClosure, websocket.StatusGoingAway, websocket.StatusNoStatusRcvd:
 		return l, io.EOF
+	default:
 	}
 	if err != nil {
 		if ctx.Err() != nil {

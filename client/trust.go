@@ -51,6 +51,7 @@ func (e *DialError) AdviceFor(name string) string {
 		return clock + ", and that of the controller's host; the controller renews its certificate by itself"
 	case NoController:
 		return "see whether the address and the port are those of the controller"
+	case Unreachable:
 	}
 	return "see whether the controller's host runs and can be reached; if the controller is gone for good: scarab unregister " + name
 }

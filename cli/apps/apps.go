@@ -54,7 +54,7 @@ func readFile(s *session.Session) func(string) ([]byte, error) {
 			if err != nil {
 				return nil, err
 			}
-			defer f.Close()
+			defer f.Close() //nolint:errcheck // read only
 			in = f
 		}
 		data, err := io.ReadAll(io.LimitReader(in, maxValue+1))

@@ -168,17 +168,17 @@ func openCharm(path string, dir bool, p *session.Progress) (*charm.Charm, io.Rea
 		}
 		ch, err := charm.ReadArchiveFile(path)
 		if err != nil {
-			f.Close()
+			f.Close() //nolint:errcheck // read only
 			return nil, nil, nil, fmt.Errorf("cannot read charm %s: %w", path, err)
 		}
-		return ch, f, func() { f.Close() }, nil
+		return ch, f, func() { f.Close() }, nil //nolint:errcheck // read only
 	}
 	p.Report(session.Step{Name: "pack the charm"})
 	tmp, err := os.CreateTemp("", "scarab-charm-*")
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("cannot pack the charm: %w", err)
 	}
-	cleanup := func() { tmp.Close(); os.Remove(tmp.Name()) }
+	cleanup := func() { tmp.Close(); os.Remove(tmp.Name()) } //nolint:errcheck // a file that goes away
 	ch, warnings, err := packCharm(tmp, path)
 	if err != nil {
 		cleanup()

@@ -130,7 +130,7 @@ func (x *conn) DebugLog(ctx context.Context, p url.Values, line func(session.Log
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer s.Close() //nolint:errcheck // nothing was left to say
 	for {
 		l, err := s.Next(ctx)
 		if errors.Is(err, io.EOF) {

@@ -75,7 +75,7 @@ func login(ctx context.Context, s *session.Session, f loginFlags, address string
 	}
 	entry, err := s.Store().Controller(name)
 	var missing *store.NotFoundError
-	if err != nil && !(errors.As(err, &missing) && address != "") {
+	if err != nil && (!errors.As(err, &missing) || address == "") {
 		return err
 	}
 	known := err == nil
@@ -122,7 +122,7 @@ func (f loginFlags) authority(ctx context.Context, s *session.Session, address s
 	if err != nil {
 		return "", fmt.Errorf("cannot read the authority: %w", err)
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // read only
 	data, err := io.ReadAll(io.LimitReader(file, 1<<20))
 	if err != nil {
 		return "", fmt.Errorf("cannot read the authority: %w", err)

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -212,10 +213,10 @@ func clouds(ctx context.Context, s *session.Session, clientOnly bool) (map[strin
 	if clientOnly {
 		return out, nil
 	}
-	if _, err := s.ControllerName(); err != nil {
+	c, err := s.OpenController(ctx)
+	if errors.Is(err, session.ErrNoController) {
 		return out, nil // nothing to ask
 	}
-	c, err := s.OpenController(ctx)
 	if err != nil {
 		return nil, err
 	}

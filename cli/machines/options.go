@@ -33,7 +33,7 @@ func programOptions(args []string, withValue string) (options, rest []string, er
 		if i++; i == len(args) {
 			return nil, nil, &session.Usage{Text: fmt.Sprintf("cannot use option %q: its value is missing", a)}
 		}
-		options = append(options, args[i])
+		options = append(options, args[i]) //nolint:gosec // the line above ends the loop
 	}
 	return options, nil, nil
 }

@@ -62,7 +62,7 @@ func assignments(s *session.Session, args []string, file string) (map[string]any
 		if err != nil {
 			return nil, "", fmt.Errorf("cannot read the configuration: %w", err)
 		}
-		defer f.Close()
+		defer f.Close() //nolint:errcheck // read only
 		data, err := io.ReadAll(io.LimitReader(f, 1<<20))
 		if err == nil {
 			err = yaml.Unmarshal(data, &set)

@@ -137,7 +137,7 @@ func (f *logFlags) stream(ctx context.Context, s *session.Session, src session.L
 	for {
 		err := src.DebugLog(ctx, params, func(l session.LogLine) error { return f.print(s, l, format) })
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // whoever interrupts has seen enough
 		}
 		if !f.retry || err == nil {
 			return err

@@ -192,7 +192,7 @@ func apply(op string, a, b any) (any, error) {
 	case "!=":
 		return a != b, nil
 	}
-	c := 0
+	var c int
 	switch x := a.(type) {
 	case float64:
 		y, ok := b.(float64)

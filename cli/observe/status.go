@@ -149,7 +149,7 @@ func (v *viewer) watch(ctx context.Context) error {
 			return false, nil
 		})
 	}()
-	defer func() { stop(); <-ended }()
+	defer func() { stop(); <-ended }() //nolint:errcheck // the picture ended, nobody asks why the watch did
 	tick := time.NewTimer(v.f.watch)
 	defer tick.Stop()
 	for {
@@ -176,7 +176,7 @@ func (v *viewer) watch(ctx context.Context) error {
 // unlessInterrupted drops the error of a picture that nobody wants any more.
 func unlessInterrupted(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		err = nil
 	}
 	return err
 }

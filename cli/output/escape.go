@@ -54,7 +54,7 @@ func clean(s string, lines bool) bool {
 		if r == utf8.RuneError && size <= 1 {
 			return false
 		}
-		if unsafeRune(r) && !(lines && (r == '\n' || r == '\t')) {
+		if unsafeRune(r) && (!lines || r != '\n' && r != '\t') {
 			return false
 		}
 		i += size

@@ -57,6 +57,7 @@ func (s *Session) Command(spec Spec, run func(ctx context.Context, args []string
 	c.RunE = func(c *cobra.Command, args []string) error { return run(c.Context(), args) }
 	c.ValidArgsFunction = s.completeArgs(spec)
 	switch spec.Scope {
+	case Nothing:
 	case OnController:
 		c.Flags().StringVarP(&s.controllerFlag, "controller", "c", "", "Controller to act on")
 		s.complete(c, "controller", s.knownControllers)

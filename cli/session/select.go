@@ -41,7 +41,7 @@ type Model struct {
 func (m *Model) Short() string { return m.Name[strings.Index(m.Name, "/")+1:] }
 
 // ErrNoController says that nothing tells which controller is meant.
-var errNoController = errors.New("cannot choose a controller: none is current")
+var ErrNoController = errors.New("cannot choose a controller: none is current")
 
 // ControllerName chooses the controller: flag, environment, current one.
 func (s *Session) ControllerName() (string, error) {
@@ -64,7 +64,7 @@ func (s *Session) ControllerName() (string, error) {
 		return "", err
 	}
 	if current == "" {
-		return "", Advise(errNoController, "make one with: scarab bootstrap localhost; or use one: scarab login HOST:PORT -c NAME, scarab switch NAME")
+		return "", Advise(ErrNoController, "make one with: scarab bootstrap localhost; or use one: scarab login HOST:PORT -c NAME, scarab switch NAME")
 	}
 	return current, nil
 }

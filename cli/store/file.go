@@ -121,7 +121,7 @@ func (s *Store) read(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // read only
 	if err := s.checkFile(f); err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (s *Store) replace(dir, name string, data []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name())
+	defer os.Remove(tmp.Name()) //nolint:errcheck // gone once it was renamed
 	if _, err = tmp.Write(data); err == nil {
 		err = tmp.Sync()
 	}
@@ -189,7 +189,7 @@ func syncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	defer d.Close() //nolint:errcheck // only synced
 	return d.Sync()
 }
 

@@ -27,7 +27,7 @@ func (s *Store) checkDir() error {
 }
 
 func (s *Store) ensureDir() error {
-	if err := os.MkdirAll(filepath.Dir(s.dir), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(s.dir), 0o755); err != nil { //nolint:gosec // the folders above are others' too; ours is 0700
 		return fmt.Errorf("cannot make the client directory: %w", err)
 	}
 	if err := os.Mkdir(s.dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {

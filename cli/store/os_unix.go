@@ -41,19 +41,19 @@ func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { f.Close() }, nil
+			return func() { f.Close() }, nil //nolint:errcheck // closing gives the lock back
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			f.Close()
+			f.Close() //nolint:errcheck // the error before says more
 			return nil, fmt.Errorf("cannot lock the client files: %w", err)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			f.Close()
+			f.Close() //nolint:errcheck // the error before says more
 			return nil, ctx.Err()
 		case <-deadline.C:
-			f.Close()
+			f.Close() //nolint:errcheck // the error before says more
 			return nil, fmt.Errorf("cannot lock the client files: another client holds %s for over ten seconds", path)
 		}
 	}

@@ -81,7 +81,7 @@ func (f execFlags) params(args []string) (action.RunParams, error) {
 	}
 	for _, u := range f.units {
 		app, isLeader := strings.CutSuffix(u, "/leader")
-		if !names.ValidUnit(u) && !(isLeader && names.ValidApplication(app)) {
+		if !names.ValidUnit(u) && (!isLeader || !names.ValidApplication(app)) {
 			return p, &session.Usage{Text: fmt.Sprintf("cannot use %q: it is no unit", u)}
 		}
 	}

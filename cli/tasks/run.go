@@ -71,7 +71,7 @@ func (f runFlags) split(s *session.Session, args []string) (units []string, name
 	i := 0
 	for ; i < len(args); i++ {
 		app, isLeader := strings.CutSuffix(args[i], "/leader")
-		if !names.ValidUnit(args[i]) && !(isLeader && names.ValidApplication(app)) {
+		if !names.ValidUnit(args[i]) && (!isLeader || !names.ValidApplication(app)) {
 			break
 		}
 		units = append(units, args[i])

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -65,7 +66,7 @@ func showTaskCommand(s *session.Session) *cobra.Command {
 		} else {
 			res, err = tasksByTag(ctx, m, tags)
 		}
-		if err != nil && err != errTimeout {
+		if err != nil && !errors.Is(err, errTimeout) {
 			return err
 		}
 		if len(res) == 1 && res[0].Error != nil {

@@ -154,7 +154,7 @@ func finish(rep *toolproto.Reply) int {
 		_, _ = os.Stderr.Write(rep.Stderr)
 	}
 	if rep.OutFile != "" {
-		if err := os.WriteFile(rep.OutFile, rep.Stdout, 0o644); err != nil {
+		if err := os.WriteFile(rep.OutFile, rep.Stdout, 0o644); err != nil { //nolint:gosec // the file is the charm author's to read, as a shell would make it
 			return fail(err.Error())
 		}
 		return rep.Code

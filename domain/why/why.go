@@ -114,6 +114,7 @@ func (e *explainer) exists(t names.Tag) bool {
 		return err == nil
 	case names.KindModel:
 		return t.ID == string(e.q.Model.UUID)
+	default:
 	}
 	return false
 }
@@ -146,6 +147,7 @@ func (e *explainer) explain(t names.Tag) {
 		}
 	case names.KindModel:
 		e.model()
+	default: // resolve gives no other kind
 	}
 }
 
