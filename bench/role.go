@@ -9,12 +9,14 @@ import (
 // own measurements.
 const roleArg = "bench-role"
 
-// role plays a part: the bare store, or the first process of a bare machine.
+// role plays a part: the bare store, the supervisor of a host, or the first process of a bare machine.
 func role(name string, args []string) int {
 	var err error
 	switch name {
 	case "store":
 		err = storeRole(args[0])
+	case "host":
+		err = hostRole(args)
 	case "bare":
 		err = bareRole()
 	default:

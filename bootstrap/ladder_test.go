@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/scarab-ops/scarab/container"
 	"github.com/scarab-ops/scarab/image"
 )
 
@@ -27,6 +28,12 @@ const denyEnv = "SCARAB_TEST_DENY_USERNS"
 func TestMain(m *testing.M) {
 	if os.Getenv(denyEnv) != "" {
 		denyNamespaces()
+	}
+	if container.IsInit(os.Args) {
+		container.InitMain()
+	}
+	if os.Getenv(hostEnv) != "" {
+		os.Exit(hostMain())
 	}
 	os.Exit(m.Run())
 }

@@ -33,6 +33,11 @@ const (
 // EnvIsolation tells a machine's command how the machine is kept apart.
 const EnvIsolation = "SCARAB_ISOLATION"
 
+// EnvBootMark names, to a machine's command, a file that appears once the
+// machine has come as far as its ordinary services need it. Where it is not
+// set, there is nothing to wait for.
+const EnvBootMark = "SCARAB_BOOT_MARK"
+
 // IsInit tells whether the process was started to become part of a machine.
 // Every binary that uses a Runtime asks this first thing in main.
 func IsInit(args []string) bool {
@@ -201,14 +206,29 @@ func (s *initSpec) systemFiles() []File {
 	if len(s.Start) > 0 {
 		files = append(files,
 			File{Path: units + serviceName, Mode: 0o644, Data: []byte(serviceUnit(s.Start))},
-			File{Path: units + "multi-user.target.wants/" + serviceName, Link: units + serviceName})
+			File{Path: units + "multi-user.target.wants/" + serviceName, Link: units + serviceName},
+			File{Path: units + markName, Mode: 0o644, Data: []byte(markUnit())},
+			File{Path: units + "multi-user.target.wants/" + markName, Link: units + markName})
 	}
 	return files
 }
 
-const serviceName = "scarab-machine.service"
+const (
+	serviceName = "scarab-machine.service"
+	markName    = "scarab-basic.service"
+	bootMark    = "/run/scarab-basic" // gone after every boot
+)
 
-// serviceUnit is the unit that runs the machine's command.
+// markUnit is the unit that makes the mark: it is ordered as an ordinary
+// service is.
+func markUnit() string {
+	return "[Unit]\nDescription=Tell the Scarab machine agent that services can start\nAfter=basic.target\n\n" +
+		"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/touch " + bootMark + "\n\n[Install]\nWantedBy=multi-user.target\n"
+}
+
+// serviceUnit is the unit that runs the machine's command. It is started at
+// once, beside what makes the machine ready for services, for it has much to
+// do that needs none of them; the mark tells it when they can be relied on.
 func serviceUnit(start []string) string {
 	var cmd strings.Builder
 	for i, arg := range start {
@@ -217,8 +237,9 @@ func serviceUnit(start []string) string {
 		}
 		cmd.WriteString(quoteUnit(arg))
 	}
-	return "[Unit]\nDescription=Scarab machine agent\nAfter=network.target\nStartLimitIntervalSec=0\n\n" +
-		"[Service]\nExecStart=" + cmd.String() + "\nRestart=always\nRestartSec=1\nKillMode=process\nDelegate=yes\n" +
+	return "[Unit]\nDescription=Scarab machine agent\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n" +
+		"StartLimitIntervalSec=0\n\n" +
+		"[Service]\nEnvironment=" + EnvBootMark + "=" + bootMark + "\nExecStart=" + cmd.String() + "\nRestart=always\nRestartSec=1\nKillMode=process\nDelegate=yes\n" +
 		"TasksMax=infinity\nLimitNOFILE=65536\n\n[Install]\nWantedBy=multi-user.target\n"
 }
 

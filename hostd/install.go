@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,16 +84,17 @@ func start(ctx context.Context, inst Installation, socket string) error {
 	if answers(ctx, socket) {
 		return nil
 	}
+	var ended <-chan error // only of a process of ours
 	var err error
 	if underSystemd() {
 		err = startUnit(ctx, inst)
 	} else {
-		err = startProcess(inst)
+		ended, err = startProcess(inst)
 	}
 	if err != nil {
 		return err
 	}
-	return awaitAnswer(ctx, inst, socket)
+	return awaitAnswer(ctx, inst, socket, ended)
 }
 
 // Start starts an installed supervisor that does not run.
@@ -175,15 +177,38 @@ func pause(ctx context.Context) error {
 	}
 }
 
-func awaitAnswer(ctx context.Context, inst Installation, socket string) error {
+func awaitAnswer(ctx context.Context, inst Installation, socket string, ended <-chan error) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	look := time.NewTicker(2 * time.Millisecond) // as long as there is no socket, a look costs nothing
+	defer look.Stop()
 	for !answers(ctx, socket) {
-		if err := pause(ctx); err != nil {
-			return fmt.Errorf("%w: see %s", err, inst.Log)
+		select {
+		case <-look.C:
+		case err := <-ended:
+			if !answers(ctx, socket) { // else another one was there first
+				return fmt.Errorf("cannot start the supervisor, it ended (%w): %s", err, tail(inst.Log))
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("cannot wait for the supervisor: %w: %s", context.Cause(ctx), tail(inst.Log))
 		}
 	}
 	return nil
+}
+
+// tail is the end of a log, for whoever may not find the log any more.
+func tail(name string) string {
+	f, err := os.Open(name)
+	if err != nil {
+		return "see " + name
+	}
+	defer f.Close()
+	const most = 600
+	if st, err := f.Stat(); err == nil && st.Size() > most {
+		_, _ = f.Seek(-most, io.SeekEnd) // else all of it
+	}
+	text, _ := io.ReadAll(io.LimitReader(f, most)) // what could be read
+	return strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "; ")
 }
 
 // unit is the supervisor's unit. Ending it leaves the machines alone, whose
@@ -218,25 +243,26 @@ func systemctl(ctx context.Context, args ...string) error {
 
 // startProcess starts the supervisor in a session of its own. Nobody starts
 // it again if it ends: a host without systemd has to.
-func startProcess(inst Installation) error {
+func startProcess(inst Installation) (ended <-chan error, err error) {
 	out, err := openLog(inst.Log)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer out.Close()
 	// Whoever called us may have files open that are nobody else's business, a
 	// lock for one; a process that stays must not keep them.
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return fmt.Errorf("cannot start the supervisor: %w", err)
+		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
 	}
 	cmd := exec.Command(inst.Program[0], inst.Program[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("cannot start the supervisor: %w", err)
+		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
 	}
-	go func() { _ = cmd.Wait() }() // it may end before we do
-	return nil
+	over := make(chan error, 1)
+	go func() { over <- cmd.Wait() }() // it may end before we do
+	return over, nil
 }
 
 func writeAtomic(name string, data []byte, mode os.FileMode) error {

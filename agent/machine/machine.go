@@ -55,6 +55,9 @@ type Config struct {
 	Cgroup        string // for hooks, below the agent's own; empty without
 	Unpack        func(archive, dir, stateDir string) error
 	CheckAction   func(charmDir, name string, params map[string]any) (map[string]any, error)
+	// BootMark is a file that appears once the machine's services can be relied
+	// on; empty where that is so from the start.
+	BootMark string
 	// Reboot reboots the machine; nil where that cannot be.
 	Reboot func() error
 	// Fault, RetryMin, RetryMax and Lead are for tests of the unit agents, as in
@@ -84,6 +87,7 @@ type Machine struct {
 	running map[string]bool // units, and those that were; the loop's alone
 	begun   map[string]bool // tasks; the loop's alone
 	changed chan struct{}
+	up      chan struct{}            // closed once hooks may run
 	keys    atomic.Pointer[[]string] // of the login user, as wanted last
 	keysMu  sync.Mutex               // held while they are restored
 }
@@ -102,7 +106,7 @@ func passage(dir string) error {
 func New(cfg Config) (*Machine, error) {
 	m := &Machine{
 		cfg: cfg, running: map[string]bool{}, begun: map[string]bool{}, bootID: bootID(),
-		changed: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), up: make(chan struct{}),
 	}
 	tag := cfg.Machine.Tag().String()
 	for dir, mode := range map[string]os.FileMode{cfg.LogDir: 0o750, cfg.RunDir: 0o711} {
@@ -152,6 +156,7 @@ func (m *Machine) Run(ctx context.Context) error {
 	m.wg.Go(func() { m.logs.stream(ctx, m.link.get) })
 	m.wg.Go(func() { m.follow(ctx) })
 	m.wg.Go(func() { m.look(ctx) })
+	m.wg.Go(func() { m.awaitMark(ctx) })
 	for ctx.Err() == nil {
 		w, err := m.want(ctx)
 		if err == nil {
@@ -271,7 +276,7 @@ func (m *Machine) look(ctx context.Context) {
 	var sent agentapi.MachineObserved
 	known := false
 	for ctx.Err() == nil {
-		o := observe(ctx, m.cfg.Isolation)
+		o := observe(ctx, m.cfg.Isolation, m.marked())
 		if !known || !reflect.DeepEqual(o, sent) {
 			err := m.link.call(ctx, func(ctx context.Context, c *client.Conn) error {
 				if err := c.Machine().SetObserved(ctx, o); err != nil {

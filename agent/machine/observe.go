@@ -19,10 +19,13 @@ import (
 )
 
 // observe looks at the machine once.
-func observe(ctx context.Context, isolation string) agentapi.MachineObserved {
+func observe(ctx context.Context, isolation string, marked bool) agentapi.MachineObserved {
 	o := agentapi.MachineObserved{
-		Cores: runtime.NumCPU(), Arch: runtime.GOARCH, State: bootState(ctx), Isolation: isolation,
+		Cores: runtime.NumCPU(), Arch: runtime.GOARCH, State: "ready", Isolation: isolation,
 		HostKeys: hostKeys("/etc/ssh"), MemMiB: memory(), DiskMiB: disk("/"),
+	}
+	if marked { // else it cannot have booted, and has better to do than to answer
+		o.State = bootState(ctx)
 	}
 	o.Hostname, _ = os.Hostname() // empty is what we know then
 	o.Interfaces = interfaces()

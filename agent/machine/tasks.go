@@ -25,7 +25,7 @@ func (m *Machine) tasks(ctx context.Context, w agentapi.MachineWant) {
 func (m *Machine) task(ctx context.Context, t agentapi.Task) {
 	group := t.Group
 	if !t.Parallel || group != "" {
-		release, err := m.locks.take(ctx, group)
+		release, err := m.lock(ctx, group)
 		if err != nil {
 			return
 		}
@@ -34,6 +34,9 @@ func (m *Machine) task(ctx context.Context, t agentapi.Task) {
 	err := m.link.call(ctx, func(ctx context.Context, c *client.Conn) error { return c.Machine().StartTask(ctx, t.ID) })
 	if err != nil {
 		m.logf("WARNING", "cannot start task %s: %v", t.ID, err)
+		return
+	}
+	if m.awaitUp(ctx) != nil {
 		return
 	}
 	f := m.command(ctx, t)

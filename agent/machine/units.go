@@ -85,7 +85,7 @@ func (m *Machine) runUnit(ctx context.Context, u agentapi.MachineUnit) (dead boo
 	agent := unit.New(unit.Config{
 		Unit: name, Dir: dir, AgentsDir: m.agentsDir(), RunDir: m.cfg.RunDir, ToolsDir: tools, Path: m.cfg.Path,
 		Version: m.cfg.ServerVersion, BootID: m.bootID, User: account, Controller: api, Tasks: api, Live: api,
-		Unpack: m.cfg.Unpack, CheckAction: m.cfg.CheckAction, Box: m.box, Lock: m.locks.take,
+		Unpack: m.cfg.Unpack, CheckAction: m.cfg.CheckAction, Box: m.box, Lock: m.lock,
 		Log: m.logs.of(name.Tag().String()), Reboot: m.cfg.Reboot,
 		Fault: m.cfg.fault(name), RetryMin: m.cfg.RetryMin, RetryMax: m.cfg.RetryMax, Lead: m.cfg.Lead,
 	})

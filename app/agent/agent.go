@@ -33,6 +33,7 @@ type Config struct {
 	Path      string
 	Isolation string
 	LoginHome string
+	BootMark  string // as in machine.Config
 	// Fault, RetryMin, RetryMax and Lead are for tests; zero is what real
 	// agents have.
 	Fault                    func(u names.Unit, point string)
@@ -68,7 +69,7 @@ func RunMachine(ctx context.Context, cfg Config) error {
 	mc := machine.Config{
 		Machine: names.Machine(cfg.Machine), DataDir: cfg.DataDir, RunDir: cfg.RunDir, LogDir: cfg.LogDir,
 		HookTool: filepath.Join(cfg.DataDir, "tools", "scarab-hooktool"), ToolNames: toolNames, Path: cfg.Path,
-		ServerVersion: ServerVersion, Isolation: cfg.Isolation, LoginHome: cfg.LoginHome,
+		ServerVersion: ServerVersion, Isolation: cfg.Isolation, LoginHome: cfg.LoginHome, BootMark: cfg.BootMark,
 		Helper: []string{"/proc/self/exe", sandbox.HelperArg}, Cgroup: cgroup, Unpack: unpack, CheckAction: checkAction,
 		Fault: cfg.Fault, RetryMin: cfg.RetryMin, RetryMax: cfg.RetryMax, Lead: cfg.Lead,
 	}

@@ -47,8 +47,11 @@ type Config struct {
 	// UnsealKeyFile opens what is sealed; it lies outside of DataDir and is
 	// made if absent.
 	UnsealKeyFile string
-	// InitFile is what an empty store begins from; it is removed once used.
+	// InitFile is what an empty store begins from; it is removed once used. An
+	// empty store waits for it as long as InitWait: whoever writes it may
+	// start the controller first.
 	InitFile string
+	InitWait time.Duration
 	// Listeners are plain TCP; TLS is put around them.
 	Listeners []net.Listener
 	// AgentAddresses are what machines dial, host:port, if they are known only
@@ -169,8 +172,7 @@ func (p *parts) open(ctx context.Context) error {
 	if err := p.migrate(ctx); err != nil {
 		return err
 	}
-	empty := !controller.Table.Has(st.View(), state.Controller, "controller")
-	p.box, err = sealed.Open(sealed.Config{KeyFile: cfg.UnsealKeyFile, DataDir: cfg.DataDir, Create: empty})
+	p.box, err = sealed.Open(sealed.Config{KeyFile: cfg.UnsealKeyFile, DataDir: cfg.DataDir, Create: p.empty()})
 	if err != nil {
 		return err
 	}
@@ -180,8 +182,13 @@ func (p *parts) open(ctx context.Context) error {
 	return p.stores()
 }
 
+// empty tells whether the store holds no controller yet.
+func (p *parts) empty() bool {
+	return !controller.Table.Has(p.store.View(), state.Controller, "controller")
+}
+
 func (p *parts) initialise(ctx context.Context) error {
-	in, err := readInit(p.cfg.InitFile)
+	in, err := awaitInit(ctx, p.cfg.InitFile, p.empty(), p.cfg.InitWait)
 	if err != nil {
 		return err
 	}

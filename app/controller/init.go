@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -68,6 +69,34 @@ func readInit(path string) (*Init, error) {
 	}
 	return &in, nil
 }
+
+// awaitInit reads the init file. An empty store, which is of no use without
+// it, waits a while until it is there.
+func awaitInit(ctx context.Context, path string, empty bool, wait time.Duration) (*Init, error) {
+	in, err := readInit(path)
+	if in != nil || err != nil || !empty || path == "" || wait <= 0 {
+		return in, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	look := time.NewTicker(initLook)
+	defer look.Stop()
+	for in == nil && err == nil {
+		select {
+		case <-look.C:
+			in, err = readInit(path)
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return nil, nil // the store stays empty: whoever needs it says so
+			}
+			return nil, context.Cause(ctx)
+		}
+	}
+	return in, err
+}
+
+// initLook is how often a starting controller looks for its init file.
+const initLook = 2 * time.Millisecond
 
 // Names of the sealed keys.
 const (

@@ -71,6 +71,7 @@ func machine(ctx context.Context, args []string) error {
 	f.StringVar(&cfg.RunDir, "run-dir", runDir, "`directory` of hook tool sockets")
 	f.StringVar(&cfg.LogDir, "log-dir", "/var/log/scarab", "`directory` of logs")
 	f.StringVar(&cfg.LoginHome, "login-home", "/home/ubuntu", "home `directory` whose authorised keys are kept")
+	f.StringVar(&cfg.BootMark, "boot-mark", os.Getenv(container.EnvBootMark), "`file` that appears once the machine's services can be relied on; hooks wait for it")
 	f.StringVar(&cfg.Isolation, "isolation", isolation, "how the machine is held: container, rootless or process")
 	if err := f.Parse(args); err != nil {
 		return err

@@ -33,7 +33,7 @@ func main() {
 		return
 	}
 	fs := flag.NewFlagSet("scarab-controller", flag.ExitOnError)
-	cfg := controller.Config{Now: time.Now, Commit: commit}
+	cfg := controller.Config{Now: time.Now, Commit: commit, InitWait: 20 * time.Second}
 	local := controller.Local{}
 	fs.StringVar(&cfg.DataDir, "data-dir", "/var/lib/scarab/controller", "where everything is kept but the unseal key")
 	fs.StringVar(&cfg.UnsealKeyFile, "unseal-key-file", "", "opens what is sealed; outside of the data directory (required)")

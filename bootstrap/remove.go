@@ -1,0 +1,94 @@
+package bootstrap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/scarab-ops/scarab/hostd"
+	"github.com/scarab-ops/scarab/names"
+)
+
+// lock lets one bootstrap or destruction run at a time.
+func lock(p Paths) (unlock func(), err error) {
+	if err := os.MkdirAll(p.Lib, mode(0o711)); err != nil {
+		return nil, rights(err)
+	}
+	name := filepath.Join(p.Lib, ".bootstrap.lock")
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, rights(err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, errors.New("cannot bootstrap: another bootstrap or destruction runs on this host; wait for it to end")
+	}
+	return func() {
+		if _, err := os.Stat(p.host()); os.IsNotExist(err) {
+			_ = os.Remove(name)
+			_ = os.Remove(p.Lib) // only if nothing else is in it
+		}
+		_ = f.Close()
+	}, nil
+}
+
+// undo removes what was begun. It goes on when ctx has ended: half a
+// controller is worse than a moment's wait.
+func (b *builder) undo(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer cancel()
+	err := b.step("undo", func() error {
+		if err := os.Remove(b.paths.reserve()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("cannot undo: %w", err)
+		}
+		return remove(ctx, b.paths, func(string) {})
+	})
+	if err != nil {
+		return &undoError{b.c.UUID, err}
+	}
+	return nil
+}
+
+// Destroy takes down the host's controller with all its machines. Caches stay.
+func Destroy(ctx context.Context, paths Paths, id names.ControllerID, report Report) error {
+	if err := paths.fill(); err != nil {
+		return err
+	}
+	unlock, err := lock(paths)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	cfg, err := hostd.LoadConfig(paths.host())
+	if err == nil && id != "" && cfg.ControllerID != string(id) {
+		return fmt.Errorf("cannot destroy: this host runs the controller %s, not %s", cfg.ControllerID, id)
+	}
+	report("remove machines, network and controller", false, nil)
+	err = remove(ctx, paths, func(s string) { report(s, false, nil) })
+	report("remove machines, network and controller", true, err)
+	return err
+}
+
+func remove(ctx context.Context, p Paths, report func(string)) error {
+	if err := hostd.Uninstall(ctx, p.installation(), report); err != nil {
+		return err
+	}
+	var errs []error
+	for _, dir := range []string{p.data(), p.keys(), p.bin(), p.Log, p.Run} {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	left, err := os.ReadDir(p.Lib)
+	if err == nil {
+		for _, e := range left {
+			if e.Name() != ".bootstrap.lock" {
+				errs = append(errs, os.RemoveAll(filepath.Join(p.Lib, e.Name())))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
