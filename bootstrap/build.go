@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,19 +57,6 @@ func beside[T any](b *builder, f func() (T, error)) func() (T, error) {
 	return once
 }
 
-// hashMemory is a little more than a password's hash works in.
-const hashMemory = 66 << 20
-
-// largePages has the next large piece of memory come in large pages: a hash
-// touches all of its memory at once, and asking the kernel for it page by page
-// takes longer than the hash. It is advice; without it all is as before.
-func largePages(size int) {
-	piece := make([]byte, size) // never touched
-	_ = unix.Madvise(piece, unix.MADV_HUGEPAGE)
-	runtime.KeepAlive(piece)
-	runtime.GC() // gives it back, advice and all, to whoever asks next
-}
-
 func (b *builder) build(ctx context.Context) (Controller, error) {
 	b.c = Controller{
 		UUID: names.ControllerID(uuid.NewString()), ModelUUID: names.Model(uuid.NewString()), Admin: b.req.Admin,
@@ -79,7 +65,7 @@ func (b *builder) build(ctx context.Context) (Controller, error) {
 	b.secret = password.NewSecret(rand.Text())
 	b.c.Password = client.NewSecret(b.secret.Reveal())
 	b.hash = beside(b, func() (password.Hash, error) {
-		largePages(hashMemory)
+		password.LargePages(1)
 		return password.Of(b.secret)
 	})
 	b.settings = beside(b, func() (map[string]string, error) { return hostd.HostSettings(ctx) })

@@ -124,6 +124,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if cfg.Ready != nil {
 		cfg.Ready(p.row.CACert)
 	}
+	g.Go(func() error { password.LargePages(password.MaxConcurrent); return nil }) // nobody waits for it
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
