@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"net"
 	"net/http"
 	"testing"
 
@@ -56,13 +57,63 @@ func Path(m names.Model) string {
 // Raw connects without logging in.
 func (w *World) Raw(t testing.TB, m names.Model, cert *tls.Certificate) *Raw {
 	t.Helper()
-	ws, _, err := websocket.Dial(cluster.Context(t), "wss://"+w.Addr+Path(m), &websocket.DialOptions{HTTPClient: w.HTTP(t, cert)})
+	r, err := w.RawFrom(cluster.Context(t), t, "", m, cert)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// RawFrom connects from an address of this host, 127.x.y.z, without logging in.
+func (w *World) RawFrom(ctx context.Context, t testing.TB, from string, m names.Model, cert *tls.Certificate) (*Raw, error) {
+	t.Helper()
+	d := &net.Dialer{}
+	if from != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	tr := &http.Transport{TLSClientConfig: w.TLS(t, cert), DialContext: d.DialContext}
+	t.Cleanup(tr.CloseIdleConnections)
+	ws, _, err := websocket.Dial(ctx, "wss://"+w.Addr+Path(m), &websocket.DialOptions{HTTPClient: &http.Client{Transport: tr}})
+	if err != nil {
+		return nil, err
+	}
 	ws.SetReadLimit(64 << 20)
 	t.Cleanup(func() { _ = ws.CloseNow() })
-	return &Raw{ws: ws}
+	return &Raw{ws: ws}, nil
+}
+
+// abroad gives connections from 127.0.2.N an address outside of this host.
+type abroad struct{ net.Listener }
+
+// Accept returns the next connection.
+func (a abroad) Accept() (net.Conn, error) {
+	c, err := a.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &foreigner{c}, nil
+}
+
+type foreigner struct{ net.Conn }
+
+// RemoteAddr is where the connection seems to come from.
+func (f *foreigner) RemoteAddr() net.Addr {
+	a, ok := f.Conn.RemoteAddr().(*net.TCPAddr)
+	if v4 := a.IP.To4(); ok && v4 != nil && v4[0] == 127 && v4[2] == 2 {
+		return &net.TCPAddr{IP: net.IPv4(192, 0, 2, v4[3]), Port: a.Port}
+	}
+	return f.Conn.RemoteAddr()
+}
+
+// Latest is the newest version of a facade.
+func (w *World) Latest(facade string) int {
+	v := 0
+	for _, e := range w.Server.Table().Endpoints() {
+		if e.Facade == facade {
+			v = max(v, e.Version)
+		}
+	}
+	return v
 }
 
 // As connects and logs in.

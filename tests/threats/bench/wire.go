@@ -15,6 +15,7 @@ type Wire struct {
 	wg     sync.WaitGroup
 
 	mu       sync.Mutex
+	from     string
 	up, down bytes.Buffer // everything of all connections
 	conns    []net.Conn
 	total    int
@@ -51,6 +52,24 @@ func (w *Wire) Tap(taps Taps) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.taps = taps
+}
+
+// From lets the wire dial the server from an address of this host.
+func (w *Wire) From(ip string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.from = ip
+}
+
+func (w *Wire) dial() (net.Conn, error) {
+	w.mu.Lock()
+	from := w.from
+	w.mu.Unlock()
+	d := &net.Dialer{}
+	if from != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	return d.Dial("tcp", w.target)
 }
 
 // Recorded returns what went to the server and what came back.
@@ -92,7 +111,7 @@ func (w *Wire) serve() {
 		if err != nil {
 			return
 		}
-		b, err := net.Dial("tcp", w.target)
+		b, err := w.dial()
 		if err != nil {
 			_ = a.Close()
 			continue

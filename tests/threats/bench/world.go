@@ -84,6 +84,9 @@ type Options struct {
 	Change func(*controller.Config)
 	Now    func() time.Time
 	Empty  bool // no models, people and agents but the administrator's
+	// Abroad lets the controller see who dials from 127.0.2.N as coming from
+	// 192.0.2.N, so that some attackers are outside of this host.
+	Abroad bool
 }
 
 // New starts a world that ends with the test.
@@ -95,6 +98,11 @@ func New(t testing.TB, o Options) *World {
 		cfg.Limits = o.Limits
 		cfg.Log = slog.New(slog.NewTextHandler(w.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		cfg.Inspect = func(s *apiserver.Server) { w.Server = s }
+		if o.Abroad {
+			for i, l := range cfg.Listeners {
+				cfg.Listeners[i] = abroad{l}
+			}
+		}
 		if o.Change != nil {
 			o.Change(cfg)
 		}
@@ -285,10 +293,18 @@ func (b *Buffer) Bytes() []byte {
 	return bytes.Clone(b.b.Bytes())
 }
 
-// A Delay is how long each commit waits.
+// A Delay is how long each commit waits, and how it ends.
 type Delay struct {
-	mu sync.Mutex
-	d  time.Duration
+	mu  sync.Mutex
+	d   time.Duration
+	err error
+}
+
+// Fail lets every commit end with an error after its wait; nil ends that.
+func (d *Delay) Fail(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err = err
 }
 
 // Set changes the delay.
@@ -298,10 +314,10 @@ func (d *Delay) Set(to time.Duration) {
 	d.d = to
 }
 
-func (d *Delay) get() time.Duration {
+func (d *Delay) get() (time.Duration, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.d
+	return d.d, d.err
 }
 
 // slow is a store on a slow disk.
@@ -312,7 +328,8 @@ type slow struct {
 
 // Commit waits, then commits.
 func (s *slow) Commit(ctx context.Context, c state.Commit) (int64, error) {
-	if d := s.delay.get(); d > 0 {
+	d, fail := s.delay.get()
+	if d > 0 {
 		t := time.NewTimer(d)
 		defer t.Stop()
 		select {
@@ -320,6 +337,9 @@ func (s *slow) Commit(ctx context.Context, c state.Commit) (int64, error) {
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
+	}
+	if fail != nil {
+		return 0, fail
 	}
 	return s.Backend.Commit(ctx, c)
 }
