@@ -155,7 +155,7 @@ func sickStore(t *testing.T, _ *env) {
 	}
 }
 
-// manySources floods from a few hundred addresses, each with few tries.
+// manySources floods from many addresses in many networks, each with few tries.
 func manySources(t *testing.T, _ *env) {
 	w := bench.New(t, bench.Options{Abroad: true})
 	agent := w.Unit(t, bench.M1, "a/0")
@@ -164,10 +164,10 @@ func manySources(t *testing.T, _ *env) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	var guesses atomic.Int64
-	for i := range count(24, 200) {
+	for i := range count(40, 200) {
 		wg.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				from := fmt.Sprintf("127.0.2.%d", (i*7+n)%250+1)
+				from := fmt.Sprintf("127.18.%d.%d", (i+n)%250, (i*7+n)%250+1)
 				tag := names.User(fmt.Sprintf("invented%d-%d", i, n)).Tag()
 				if n%3 == 0 {
 					tag = agent.Tag

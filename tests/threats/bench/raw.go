@@ -82,7 +82,8 @@ func (w *World) RawFrom(ctx context.Context, t testing.TB, from string, m names.
 	return &Raw{ws: ws}, nil
 }
 
-// abroad gives connections from 127.0.2.N an address outside of this host.
+// abroad gives connections from 127.0.2.N the address 192.0.2.N, and those from
+// 127.18.M.N 198.18.M.N.
 type abroad struct{ net.Listener }
 
 // Accept returns the next connection.
@@ -99,10 +100,17 @@ type foreigner struct{ net.Conn }
 // RemoteAddr is where the connection seems to come from.
 func (f *foreigner) RemoteAddr() net.Addr {
 	a, ok := f.Conn.RemoteAddr().(*net.TCPAddr)
-	if v4 := a.IP.To4(); ok && v4 != nil && v4[0] == 127 && v4[2] == 2 {
+	if !ok {
+		return f.Conn.RemoteAddr()
+	}
+	switch v4 := a.IP.To4(); {
+	case v4 == nil || v4[0] != 127:
+	case v4[1] == 18:
+		return &net.TCPAddr{IP: net.IPv4(198, 18, v4[2], v4[3]), Port: a.Port}
+	case v4[2] == 2:
 		return &net.TCPAddr{IP: net.IPv4(192, 0, 2, v4[3]), Port: a.Port}
 	}
-	return f.Conn.RemoteAddr()
+	return a
 }
 
 // Latest is the newest version of a facade.

@@ -85,7 +85,8 @@ type Options struct {
 	Now    func() time.Time
 	Empty  bool // no models, people and agents but the administrator's
 	// Abroad lets the controller see who dials from 127.0.2.N as coming from
-	// 192.0.2.N, so that some attackers are outside of this host.
+	// 192.0.2.N, and from 127.18.M.N as from 198.18.M.N, so that attackers can be
+	// outside of this host and in many networks.
 	Abroad bool
 }
 
