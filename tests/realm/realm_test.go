@@ -44,6 +44,9 @@ var host *bench
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
+	if os.Getenv("REALM_METADATA") != "" {
+		return metadataService()
+	}
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, "ERROR cannot test on real machines: making them needs root")
 		return 1

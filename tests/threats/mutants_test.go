@@ -1,8 +1,6 @@
 package threats_test
 
 import (
-	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,7 +32,8 @@ type change struct{ file, old, new string }
 //	--- new
 //	text
 //
-// with as many kills, and as many files with old and new, as are needed.
+// with as many kills, and as many files with old and new, as are needed. Files
+// named realm-* are built into the programs, and their parts run on machines.
 func mutants(t *testing.T) map[string][]mutant {
 	t.Helper()
 	names, err := filepath.Glob("mutants/*.txt")
@@ -129,13 +128,16 @@ func TestMutantsAreThere(t *testing.T) {
 		for _, m := range ms {
 			for _, k := range m.kills {
 				killed[k.part] = true
+				if onMachines(k.part) != strings.HasPrefix(filepath.Base(m.file), machinePrefix) {
+					t.Errorf("%s: %s is run by the other kind of mutants", m.file, k.part)
+				}
 			}
 			if len(m.kills) == 0 || len(m.change) == 0 {
 				t.Errorf("%s: a mutant without kills or changes", m.file)
 			}
 		}
 	}
-	for _, p := range table() {
+	for _, p := range everyPart() {
 		if !killed[p.row+"/"+p.name] {
 			t.Errorf("%s/%s has no mutant: nothing shows that it can fail", p.row, p.name)
 		}
@@ -153,35 +155,18 @@ func TestMutants(t *testing.T) {
 		return // TestMutantsAreThere holds them to the code in the short form
 	}
 	for name, ms := range mutants(t) {
-		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) { runMutants(t, ms) })
+		run := runMutants
+		if strings.HasPrefix(filepath.Base(name), machinePrefix) {
+			run = runMachineMutants
+		}
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) { run(t, ms) })
 	}
 }
 
 func runMutants(t *testing.T, ms []mutant) {
 	t.Helper()
 	dir := t.TempDir()
-	replace := map[string]string{}
-	n := 0
-	for file, text := range mutate(t, ms) {
-		n++
-		changed := filepath.Join(dir, fmt.Sprintf("m%d.go", n))
-		if err := os.WriteFile(changed, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		abs, err := filepath.Abs(filepath.Join("../..", file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		replace[abs] = changed
-	}
-	overlay := filepath.Join(dir, "overlay.json")
-	raw, err := json.Marshal(map[string]any{"Replace": replace})
-	if err == nil {
-		err = os.WriteFile(overlay, raw, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	overlay := overlayOf(t, dir, mutate(t, ms))
 	bin := filepath.Join(dir, "threats.test")
 	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-ldflags=-s -w", "-overlay", overlay, "-o", bin, ".")
 	if out, err := build.CombinedOutput(); err != nil {
