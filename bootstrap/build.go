@@ -167,8 +167,10 @@ func (b *builder) install() error {
 		wg.Go(func() { errs[i] = copyProgram(filepath.Join(b.paths.Programs, p), filepath.Join(b.paths.bin(), p)) })
 	}
 	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
+	for _, err := range errs { // the first says enough
+		if err != nil {
+			return err
+		}
 	}
 	b.warn()
 	return nil
@@ -330,6 +332,10 @@ func (b *builder) said() error {
 	return fmt.Errorf("it says: %s", line)
 }
 
+// says tells whether a line of the controller's log gives a reason: its own, or
+// of the store's when it could not go on.
+func says(line string) bool { return strings.HasPrefix(line, "ERROR") || strings.HasPrefix(line, "panic: ") }
+
 // lastLine is the last line of a log that tells of an error, or of anything.
 func lastLine(name string) string {
 	f, err := os.Open(name)
@@ -350,7 +356,7 @@ func lastLine(name string) string {
 	last := "nothing"
 	for line := range strings.Lines(string(raw)) {
 		line = strings.TrimSpace(line)
-		if line != "" && (strings.HasPrefix(line, "ERROR") || !strings.HasPrefix(last, "ERROR")) {
+		if line != "" && (says(line) || !says(last)) {
 			last = line
 		}
 	}

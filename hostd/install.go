@@ -84,17 +84,36 @@ func start(ctx context.Context, inst Installation, socket string) error {
 	if answers(ctx, socket) {
 		return nil
 	}
-	var ended <-chan error // only of a process of ours
-	var err error
 	if underSystemd() {
-		err = startUnit(ctx, inst)
-	} else {
-		ended, err = startProcess(inst)
+		if err := startUnit(ctx, inst); err != nil {
+			return err
+		}
+		return awaitAnswer(ctx, inst, socket, nil)
 	}
+	p, err := startProcess(inst)
 	if err != nil {
 		return err
 	}
-	return awaitAnswer(ctx, inst, socket, ended)
+	if err = awaitAnswer(ctx, inst, socket, p.ended); err != nil {
+		p.end() // or it begins its work when whoever started it has given up
+	}
+	return err
+}
+
+// process is a supervisor that we started ourselves.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan error // has the outcome, and is then closed
+}
+
+func (p *process) end() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.ended:
+	case <-time.After(2 * stopPatience): // it ends the controller first
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+	}
 }
 
 // Start starts an installed supervisor that does not run.
@@ -243,7 +262,7 @@ func systemctl(ctx context.Context, args ...string) error {
 
 // startProcess starts the supervisor in a session of its own. Nobody starts
 // it again if it ends: a host without systemd has to.
-func startProcess(inst Installation) (ended <-chan error, err error) {
+func startProcess(inst Installation) (*process, error) {
 	out, err := openLog(inst.Log)
 	if err != nil {
 		return nil, err
@@ -260,9 +279,12 @@ func startProcess(inst Installation) (ended <-chan error, err error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start the supervisor: %w", err)
 	}
-	over := make(chan error, 1)
-	go func() { over <- cmd.Wait() }() // it may end before we do
-	return over, nil
+	p := &process{cmd, make(chan error, 1)}
+	go func() { // it may end before we do
+		p.ended <- cmd.Wait()
+		close(p.ended)
+	}()
+	return p, nil
 }
 
 func writeAtomic(name string, data []byte, mode os.FileMode) error {
