@@ -28,9 +28,9 @@ const uuid = names.Model("11111111-1111-4111-8111-111111111111")
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // connected is who is there; who is not left an hour ago.
-type connected map[string]bool
+type connected map[names.Tag]bool
 
-func (c connected) Connected(_ names.Model, tag string) (bool, time.Time) {
+func (c connected) Connected(_ names.Model, tag names.Tag) (bool, time.Time) {
 	return !c[tag], now.Add(-time.Hour)
 }
 
