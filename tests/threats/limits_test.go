@@ -205,7 +205,7 @@ func manySources(t *testing.T, _ *env) {
 	cancel()
 	wg.Wait()
 	if honest > mean/2 {
-		t.Errorf("people who were here before wait %s, strangers %s: they stand in one line", honest, mean)
+		t.Errorf("an honest person waits %s, strangers %s: they stand in one line", honest, mean)
 	}
 	if slow > 5*time.Second {
 		t.Errorf("an agent with its certificate waited %s", slow)
