@@ -162,7 +162,7 @@ func TestChains(t *testing.T) {
 			w.set(status.OfWorkload("db/0"), "waiting", "for web")
 		}, "db/0", []string{"unit-db-0 waiting", "unit-web-0 waiting"}},
 		{"an agent without its machine", func(w *world) {
-			w.away["unit-web-0"], w.away["machine-1"] = true, true
+			w.away[names.Unit("web/0").Tag()], w.away[names.Machine("1").Tag()] = true, true
 		}, "web/0", []string{"unit-web-0 lost: agent is not communicating", "machine-1 down: agent is not communicating", "instance i-1"}},
 		{"a cloud that fails", func(w *world) { w.set(status.OfInstance("1"), "provisioning error", "no memory") }, "1", []string{
 			"machine-1 provisioning error: the cloud says: no memory -> mend the cause, then: retry-provisioning 1",
