@@ -165,14 +165,14 @@ func TestChains(t *testing.T) {
 			w.away[names.Unit("web/0").Tag()], w.away[names.Machine("1").Tag()] = true, true
 		}, "web/0", []string{"unit-web-0 lost: agent is not communicating", "machine-1 down: agent is not communicating", "instance i-1"}},
 		{"a cloud that fails", func(w *world) { w.set(status.OfInstance("1"), "provisioning error", "no memory") }, "1", []string{
-			"machine-1 provisioning error: the cloud says: no memory -> mend the cause, then: retry-provisioning 1",
+			"machine-1 provisioning error: the cloud says: no memory -> mend the cause, then: scarab retry-provisioning 1",
 		}},
 		{"no instance yet", func(w *world) {
 			w.set(status.OfMachineAgent("1"), "pending", "")
 			w.set(status.OfUnitAgent("web/0"), "allocating", "")
 			w.do(func(tx *state.Tx) error { return machine.Instances.Delete(tx, w.scope, "1") })
 		}, "web/0", []string{"unit-web-0 allocating: its agent has not started yet", "machine-1 pending: the cloud has not given an instance yet"}},
-		{"no units", func(w *world) { w.deploy("idle", charm.Meta{}, 0) }, "idle", []string{"application-idle unknown: it has no units -> add-unit idle"}},
+		{"no units", func(w *world) { w.deploy("idle", charm.Meta{}, 0) }, "idle", []string{"application-idle unknown: it has no units -> give it one: scarab add-unit idle"}},
 		{"nobody to talk to", func(w *world) {
 			w.deploy("lone", charm.Meta{Requires: map[string]charm.Relation{"db": {Name: "db", Role: charm.RoleRequirer, Interface: "sql", Scope: charm.ScopeGlobal}}}, 1)
 			w.set(status.OfUnitAgent("lone/0"), "idle", "")
