@@ -66,6 +66,8 @@ type Config struct {
 	Now                   func() time.Time
 	// Backend replaces the embedded store, for tests; nil means etcd in DataDir.
 	Backend state.Backend
+	// Quota bounds what may be stored; zero means what state takes by itself.
+	Quota state.Quota
 	// Limits of the API server; zero fields mean the defaults.
 	Limits apiserver.Limits
 	// BlobLimits are the quotas of the blob store; zero fields mean the defaults.
@@ -162,7 +164,7 @@ func (p *parts) open(ctx context.Context) error {
 	}
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	p.closers = append(p.closers, closer(func() error { stop(); return nil }))
-	st, err := state.Open(watching, backend)
+	st, err := state.OpenQuota(watching, backend, cfg.Quota)
 	if err != nil {
 		return err
 	}

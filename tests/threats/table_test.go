@@ -38,7 +38,7 @@ func table() []part {
 	return slices.Concat(
 		identityParts(), sweepParts(), caParts(), storeParts(), blobParts(), charmParts(), wireParts(), clientParts(),
 		floodParts(), relationParts(), enrolParts(), networkParts(), agentParts(),
-		reachParts(), limitParts(), diskParts(), claimParts(),
+		reachParts(), limitParts(), diskParts(), claimParts(), budgetParts(),
 	)
 }
 
