@@ -49,6 +49,7 @@ func idle(b *bench) ([]line, error) {
 	if empty, err = controllerMemory(b, dir); err != nil { // started again, as the next one
 		return lines, err
 	}
+	lines = append(lines, line{what: "memory of an idle controller that was started again", value: float64(empty) / mib, target: 100, unit: "MiB"})
 	if err := simulateOnDisk(b.ctx, filepath.Join(dir, "data", "store")); err != nil {
 		return lines, err
 	}
