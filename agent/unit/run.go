@@ -204,8 +204,9 @@ func (a *Agent) script(ctx context.Context, s *tools.Session, path string, op de
 	}
 	runCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rebootNow := false
-	s.RebootNow = func() { rebootNow = true; cancel() }
+	rebootNow, ended := false, make(chan struct{})
+	// The tool gets no answer, or the hook would go on for a moment.
+	s.RebootNow = func() { rebootNow = true; cancel(); <-ended }
 	name := filepath.Base(path)
 	if s.Task != nil {
 		name = s.Task.Name
@@ -215,8 +216,9 @@ func (a *Agent) script(ctx context.Context, s *tools.Session, path string, op de
 		return outcome{}, err
 	}
 	served := make(chan struct{})
-	go func() { server.Serve(runCtx); close(served) }()
+	go func() { server.Serve(ctx); close(served) }()
 	o, err := a.execute(runCtx, s, op, server, execution{program: program, args: args, path: path, name: name})
+	close(ended)
 	server.Close()
 	<-served
 	if rebootNow {
