@@ -19,6 +19,8 @@ type gated struct {
 	step chan struct{}
 	wg   sync.WaitGroup
 
+	done int // checks that were told to end
+
 	mu   sync.Mutex
 	seen []string
 }
@@ -65,6 +67,7 @@ func (g *gated) until(n int, f func() bool) int {
 		select {
 		case g.step <- struct{}{}:
 			done++
+			g.done++
 		case <-time.After(time.Millisecond): // look again
 		case <-limit:
 			g.t.Fatal("it never came")
@@ -113,6 +116,13 @@ func TestInventedNamesCostTheirOwnSource(t *testing.T) {
 	}
 	g.waiting(296)
 	for _, src := range []string{"198.51.100.1:1", "[2001:db8::1]:1", "203.0.113.77:1"} {
+		limit := time.Now().Add(20 * time.Second)
+		for g.checking() < g.done+4 { // until every turn that ended is another's
+			if time.Now().After(limit) {
+				t.Fatal("the turns that ended were given to nobody")
+			}
+			time.Sleep(time.Millisecond)
+		}
 		before := g.l.turns.Waiting()
 		bob := g.try(src, "bob", true)
 		g.waiting(before + 1)
