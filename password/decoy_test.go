@@ -60,3 +60,14 @@ func TestNewPasswordsTakeTurns(t *testing.T) {
 		}
 	}
 }
+
+// Advice about memory changes nothing of a hash.
+func TestLargePages(t *testing.T) {
+	LargePages(0)
+	LargePages(1)
+	s := NewSecret("a password")
+	h, err := Of(s)
+	if err != nil || !h.Matches(s) || h.Matches(NewSecret("another")) {
+		t.Errorf("a hash in large pages does not hold: %v", err)
+	}
+}
