@@ -63,7 +63,7 @@ func hostAddresses(t *testing.T) []string {
 func (w *world) apiAddresses(t *testing.T) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "realmout0"
-	out := &netlink.Dummy{LinkAttrs: attrs}
+	out := &netlink.Veth{LinkAttrs: attrs, PeerName: "realmout1"}
 	addr, err := netlink.ParseAddr("198.51.100.1/32")
 	if err == nil {
 		err = netlink.LinkAdd(out)
