@@ -95,7 +95,11 @@ func (w *world) noOtherPort(t *testing.T) {
 	others := foreign(t)
 	for _, address := range append(hostAddresses(t), gateway(t), "127.0.0.1") {
 		for _, p := range open(address, allPorts()) {
-			if p != apiPort && !others[p] && !foreign(t)[p] {
+			if p == apiPort || others[p] || foreign(t)[p] {
+				continue
+			}
+			// Tests beside this one have servers that come and go; ours stay.
+			if len(open(address, []int{p})) > 0 && !foreign(t)[p] {
 				t.Errorf("port %d of %s is open", p, address)
 			}
 		}
