@@ -39,7 +39,7 @@ func newBare(self, dir, image string, n int) (*bareMachine, error) {
 	base := bareBase + n*bareIDs
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: bareIDs}}
 	cmd := exec.Command(self, roleArg, "bare")
-	cmd.Dir, cmd.Env, cmd.ExtraFiles, cmd.Stderr = "/", []string{"PATH=/bin", "GOMAXPROCS=2"}, []*os.File{theirs}, os.Stderr
+	cmd.Dir, cmd.Env, cmd.ExtraFiles, cmd.Stderr = "/", []string{"PATH=/bin", "GOMAXPROCS=1"}, []*os.File{theirs}, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setsid: true, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
 		Credential: &syscall.Credential{Uid: 0, Gid: 0},

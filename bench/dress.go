@@ -21,13 +21,18 @@ const bareLink = "scbbare0"
 // groups are a machine's control groups, one of each hierarchy.
 type groups []string
 
-// dress gives a bare machine the network device and the control groups that a
-// real one has. It is not measured.
-func (m *bareMachine) dress() (groups, error) {
+// dress gives a bare machine the network device on the bridge and the control
+// groups that a real one has. It is not measured.
+func (m *bareMachine) dress(bridge string) (groups, error) {
 	pid := strconv.Itoa(m.cmd.Process.Pid)
-	out, err := exec.Command("ip", "link", "add", bareLink, "type", "veth", "peer", "name", "eth0", "netns", pid).CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("cannot make a network device: %w: %s", err, out)
+	for _, args := range [][]string{
+		{"ip", "link", "add", bareLink, "up", "master", bridge, "type", "veth", "peer", "name", "eth0", "netns", pid},
+		{"nsenter", "--target", pid, "--net", "ip", "link", "set", "eth0", "up"},
+	} {
+		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("cannot make a network device: %w: %s", err, out)
+		}
 	}
 	var g groups
 	for _, name := range []string{"memory", "cpu", "pids", "unified"} {
@@ -59,6 +64,22 @@ func (g groups) remove() error {
 		}
 	}
 	return nil
+}
+
+// linkGone has the kernel remove the device and returns when it is found no
+// more. The answer comes later, on the channel: the kernel first waits until
+// nothing in it remembers the device.
+func linkGone(name string) (<-chan error, error) {
+	answer := make(chan error, 1)
+	go func() { answer <- deleteLink(name) }()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Microsecond) { //nolint:forbidigo // the floor is at its fastest
+		if _, err := os.Stat("/sys/class/net/" + name); errors.Is(err, os.ErrNotExist) {
+			return answer, nil
+		}
+		if time.Now().After(end) {
+			return answer, fmt.Errorf("device %s does not go away", name)
+		}
+	}
 }
 
 // deleteLink is one request to the kernel, and its answer.

@@ -21,13 +21,14 @@ func machines(b *bench) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	rt, err := container.New(runtimeConfig(b.TempDir()))
+	cfg := runtimeConfig(b.TempDir())
+	rt, err := container.New(cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer rt.Close()
 	defer func() { _ = rt.Teardown() }() // what is left is told by the next New
-	k := &kernels{b: b, rt: rt, image: image, self: self, dir: b.TempDir()}
+	k := &kernels{b: b, rt: rt, image: image, self: self, dir: b.TempDir(), bridge: cfg.Bridge}
 	var lines []line
 	for _, x := range []struct {
 		what     string
@@ -51,6 +52,7 @@ type kernels struct {
 	b                *bench
 	rt               *container.Runtime
 	image, self, dir string
+	bridge           string
 	made             int
 }
 
@@ -110,8 +112,9 @@ func (k *kernels) bareReady(n int) side {
 	}
 }
 
-// tornDown has the kernel take down the same parts: the processes with their
-// namespaces and mounts, the network device, the control groups.
+// tornDown has the kernel take down the same parts, as many at once as can be:
+// the processes with their namespaces and mounts, the network device on its
+// bridge, then the control groups and the files that were written.
 func (k *kernels) tornDown() (time.Duration, error) {
 	dir, err := os.MkdirTemp(k.dir, "bare-")
 	if err != nil {
@@ -121,19 +124,21 @@ func (k *kernels) tornDown() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	g, err := m.dress()
+	g, err := m.dress(k.bridge)
 	if err != nil {
 		return 0, errors.Join(err, m.end())
 	}
+	var answer <-chan error
 	begun := time.Now()
-	err = errors.Join(m.end(), atOnce(2, func(i int) error {
+	err = atOnce(2, func(i int) (err error) {
 		if i == 0 {
-			return deleteLink(bareLink)
+			answer, err = linkGone(bareLink)
+			return err
 		}
-		return g.remove()
-	}))
+		return errors.Join(m.end(), g.remove(), os.RemoveAll(dir))
+	})
 	took := time.Since(begun)
-	return took, errors.Join(err, os.RemoveAll(dir))
+	return took, errors.Join(err, <-answer)
 }
 
 func atOnce(n int, f func(int) error) error {

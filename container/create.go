@@ -181,7 +181,7 @@ func (r *Runtime) clone(m *Machine) (*net.UnixConn, int, error) {
 	defer closeGroup(group)
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: m.IDBase, Size: r.cfg.IDs}}
 	cmd := exec.Command("/proc/self/exe", initArg)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=2"}
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=1"}
 	cmd.Dir = "/"
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -284,14 +284,17 @@ func (r *Runtime) tellInit(conn *net.UnixConn, m *Machine, root int, files []Fil
 	return proc.Send(conn, data, fds)
 }
 
+// keepFiles is for a machine that is started again.
+func keepFiles() error { return nil }
+
 // restart starts a stopped machine again on the files it has.
 func (r *Runtime) restart(ctx context.Context, m *Machine) (Machine, error) {
 	now := *m
-	if err := r.clean(&now); err != nil { // of what a predecessor may have begun
+	if err := r.clean(&now, keepFiles); err != nil { // of what a predecessor may have begun
 		return Machine{}, err
 	}
 	if err := r.start(ctx, &now, nil); err != nil {
-		err = errors.Join(err, r.clean(&now))
+		err = errors.Join(err, r.clean(&now, keepFiles))
 		now.State, now.Message, now.Pid = StateStopped, err.Error(), 0
 		r.put(&now)
 		return Machine{}, errors.Join(err, r.store.save(&now))

@@ -13,7 +13,7 @@ import (
 )
 
 // sweepPause is how long connections of the gone are gathered.
-const sweepPause = 200 * time.Millisecond
+const sweepPause = time.Second
 
 // Destroy ends a machine and removes everything of it. The unknown is no error.
 func (r *Runtime) Destroy(ctx context.Context, id string) error {
@@ -56,12 +56,11 @@ func (r *Runtime) DestroyAll(ctx context.Context, ids ...string) error {
 // tried again at the next start.
 func (r *Runtime) wipe(m *Machine) error {
 	r.exits.Forget(m.ID)
-	if err := r.clean(m); err != nil {
+	if err := r.clean(m, func() error { return r.store.removeFiles(m.ID) }); err != nil {
 		return err
 	}
-	dir := r.store.machineDir(m.ID)
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("cannot remove the files of machine %s: %w", m.ID, err)
+	if err := os.RemoveAll(r.store.machineDir(m.ID)); err != nil {
+		return fmt.Errorf("cannot remove the record of machine %s: %w", m.ID, err)
 	}
 	r.mu.Lock()
 	delete(r.machines, m.ID)
@@ -98,12 +97,17 @@ func (r *Runtime) sweepSoon() {
 
 // clean ends a machine's processes and removes what it has outside of its
 // folder, all at once: each part waits for the kernel. Without its place in the
-// packet filter a machine that still runs is heard by nobody.
-func (r *Runtime) clean(m *Machine) error {
+// packet filter a machine that still runs is heard by nobody. What is to be
+// done once its processes are gone is done meanwhile.
+func (r *Runtime) clean(m *Machine, gone func() error) error {
 	errs := make(chan error, 3)
 	go func() {
 		r.kill(m)
-		errs <- r.groups.Remove(m.ID)
+		err := r.groups.Remove(m.ID)
+		if err == nil {
+			err = gone()
+		}
+		errs <- err
 	}()
 	go func() { errs <- r.net.detach(m.ID, r.background) }()
 	go func() { errs <- r.wall.Remove(m.ID) }()

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/scarab-ops/scarab/container/firewall"
@@ -25,6 +27,10 @@ type network struct {
 	file string // where the record is
 	cfg  networkConfig
 	rec  networkRecord
+	// Of the bridge, set by ensure.
+	bridge, mtu int
+
+	turn sync.Mutex // to change interfaces
 }
 
 type networkConfig struct {
@@ -76,6 +82,7 @@ func (n *network) ensure() error {
 	if err != nil {
 		return err
 	}
+	n.bridge, n.mtu = link.Attrs().Index, link.Attrs().MTU
 	return n.setUpBridge(link)
 }
 
@@ -164,31 +171,55 @@ func (n *network) wallOf(m *Machine) firewall.Machine {
 
 // attach gives the process's network namespace an interface on the bridge.
 // Ports are isolated: what one machine sends to another goes to the host,
-// which routes and filters it.
+// which routes and filters it. The port is up before it is isolated, but hears
+// nothing: the machine's end is down until its init is told what to be.
 func (n *network) attach(m *Machine) error {
-	br, err := netlink.LinkByName(n.rec.Bridge)
-	if err != nil {
-		return fmt.Errorf("cannot find bridge %s: %w", n.rec.Bridge, err)
-	}
 	la := netlink.NewLinkAttrs()
-	la.Name = n.portOf(m.ID)
-	la.MasterIndex = br.Attrs().Index
-	la.MTU = br.Attrs().MTU
-	if old, err := netlink.LinkByName(la.Name); err == nil {
-		_ = netlink.LinkDel(old) // of an earlier run of the same machine
+	la.Name, la.MasterIndex, la.MTU, la.Flags = n.portOf(m.ID), n.bridge, n.mtu, net.FlagUp
+	if err := closeIPv6(m.Pid); err != nil {
+		return err
 	}
 	port := &netlink.Veth{LinkAttrs: la, PeerName: "eth0", PeerHardwareAddr: macOf(m.Address), PeerNamespace: netlink.NsPid(m.Pid)}
-	if err := netlink.LinkAdd(port); err != nil {
+	// The kernel does such changes one at a time, and those who wait for it in
+	// a crowd keep its processors busy.
+	n.turn.Lock()
+	defer n.turn.Unlock()
+	err := netlink.LinkAdd(port)
+	if errors.Is(err, unix.EEXIST) { // of an earlier run of the same machine
+		if old, e := netlink.LinkByName(la.Name); e == nil {
+			_ = netlink.LinkDel(old)
+		}
+		err = netlink.LinkAdd(port)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot make a network interface: %w", err)
 	}
-	_ = writeSysctl("net/ipv6/conf/"+la.Name+"/disable_ipv6", "1")
 	if err := netlink.LinkSetIsolated(port, true); err != nil {
 		return fmt.Errorf("cannot isolate a network interface: %w", err)
 	}
-	if err := netlink.LinkSetUp(port); err != nil {
-		return fmt.Errorf("cannot start a network interface: %w", err)
-	}
+	_ = writeSysctl("net/ipv6/conf/"+la.Name+"/disable_ipv6", "1")
 	return nil
+}
+
+// closeIPv6 has the interfaces that a process's network is yet to get begin
+// without IPv6. To take it from one that is there, a process must catch the
+// moment when nobody on the host changes an interface; many that try make each
+// other wait.
+func closeIPv6(pid int) error {
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return fmt.Errorf("cannot enter the machine's network: %w", err)
+	}
+	defer ns.Close()
+	return proc.OnThread(func() error {
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("cannot enter the machine's network: %w", err)
+		}
+		if err := writeSysctl("net/ipv6/conf/default/disable_ipv6", "1"); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil // this kernel has no IPv6
+	})
 }
 
 // detach takes a machine's interface away and returns when it is gone. The
@@ -234,33 +265,47 @@ func isGone(err error) bool {
 }
 
 // configureInside sets the machine's own end up. The address is a host
-// address: everything else is behind the gateway.
+// address: everything else is behind the gateway. No interface is looked for by
+// its name: the kernel answers that one machine at a time.
 func configureInside(addr, gateway netip.Addr) error {
-	lo, err := netlink.LinkByName("lo")
-	if err == nil {
-		err = netlink.LinkSetUp(lo)
-	}
-	if err != nil {
+	lo := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "lo", Index: 1}} // the first of every network
+	if err := netlink.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("cannot start the loopback interface: %w", err)
 	}
 	if !addr.IsValid() {
 		return nil
 	}
-	eth, err := netlink.LinkByName("eth0")
+	index, err := interfaceIndex("eth0")
 	if err != nil {
-		return fmt.Errorf("cannot find the network interface: %w", err)
+		return err
 	}
-	_ = writeSysctl("net/ipv6/conf/eth0/disable_ipv6", "1")
+	eth := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "eth0", Index: index}}
+	if off, err := readSysctl("net/ipv6/conf/eth0/disable_ipv6"); err == nil && strings.TrimSpace(off) != "1" {
+		_ = writeSysctl("net/ipv6/conf/eth0/disable_ipv6", "1")
+	}
 	host := func(a netip.Addr) *net.IPNet { return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(32, 32)} }
 	err = errors.Join(
 		netlink.AddrAdd(eth, &netlink.Addr{IPNet: host(addr)}),
 		netlink.LinkSetUp(eth),
-		netlink.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Dst: host(gateway), Scope: netlink.SCOPE_LINK}),
-		netlink.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: gateway.AsSlice()}))
+		netlink.RouteAdd(&netlink.Route{LinkIndex: index, Dst: host(gateway), Scope: netlink.SCOPE_LINK}),
+		netlink.RouteAdd(&netlink.Route{LinkIndex: index, Gw: gateway.AsSlice()}))
 	if err != nil {
 		return fmt.Errorf("cannot configure the network: %w", err)
 	}
 	return nil
+}
+
+// interfaceIndex is the number of an interface.
+func interfaceIndex(name string) (int, error) {
+	text, err := os.ReadFile("/sys/class/net/" + name + "/ifindex")
+	if err != nil {
+		return 0, fmt.Errorf("cannot find the network interface: %w", err)
+	}
+	index, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0, fmt.Errorf("cannot find the network interface: %w", err)
+	}
+	return index, nil
 }
 
 // freeSubnet is the wanted /16 or the next one that no route of the host uses.

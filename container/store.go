@@ -15,8 +15,30 @@ type store struct{ dir string }
 
 func (s store) machineDir(id string) string { return filepath.Join(s.dir, "machines", id) }
 
+// recordName is a machine's record in its folder. It is made first and removed
+// last: while it is there, the rest is found again after a crash.
+const recordName = "machine.json"
+
 func (s store) save(m *Machine) error {
-	return proc.WriteJSON(filepath.Join(s.machineDir(m.ID), "machine.json"), m)
+	return proc.WriteJSON(filepath.Join(s.machineDir(m.ID), recordName), m)
+}
+
+// removeFiles removes all that a machine has in its folder but its record.
+func (s store) removeFiles(id string) error {
+	dir := s.machineDir(id)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if e.Name() != recordName {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove the files of machine %s: %w", id, err)
+	}
+	return nil
 }
 
 // load reads all records. A folder without a readable record is returned by
@@ -34,7 +56,7 @@ func (s store) load() (machines []*Machine, broken []string, err error) {
 			continue
 		}
 		m := new(Machine)
-		err := proc.ReadJSON(filepath.Join(s.dir, "machines", e.Name(), "machine.json"), m)
+		err := proc.ReadJSON(filepath.Join(s.dir, "machines", e.Name(), recordName), m)
 		if err != nil || m.ID != e.Name() {
 			broken = append(broken, e.Name())
 			continue
