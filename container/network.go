@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/scarab-ops/scarab/container/firewall"
@@ -29,8 +28,6 @@ type network struct {
 	rec  networkRecord
 	// Of the bridge, set by ensure.
 	bridge, mtu int
-
-	turn sync.Mutex // to change interfaces
 }
 
 type networkConfig struct {
@@ -180,10 +177,6 @@ func (n *network) attach(m *Machine) error {
 		return err
 	}
 	port := &netlink.Veth{LinkAttrs: la, PeerName: "eth0", PeerHardwareAddr: macOf(m.Address), PeerNamespace: netlink.NsPid(m.Pid)}
-	// The kernel does such changes one at a time, and those who wait for it in
-	// a crowd keep its processors busy.
-	n.turn.Lock()
-	defer n.turn.Unlock()
 	err := netlink.LinkAdd(port)
 	if errors.Is(err, unix.EEXIST) { // of an earlier run of the same machine
 		if old, e := netlink.LinkByName(la.Name); e == nil {

@@ -108,15 +108,36 @@ func (s *server) startMachine(ctx context.Context, spec *provider.StartSpec) (pr
 	if err != nil {
 		return provider.Instance{}, err
 	}
+	limits, err := limitsOf(&spec.Constraints, hostMemory())
+	if err != nil {
+		return provider.Instance{}, err
+	}
 	c := container.Spec{
 		Key: spec.Key, Controller: spec.ControllerID, Hostname: spec.Hostname, Root: img.Root,
-		Profile: s.profile(), Files: own, Start: spec.Start, Resolvers: resolvers, Meta: data,
-		Limits: container.Limits{Cores: spec.Constraints.Cores, MemMiB: spec.Constraints.MemMiB, DiskMiB: spec.Constraints.RootDiskMiB},
+		Profile: s.profile(), Files: own, Start: spec.Start, Resolvers: resolvers, Meta: data, Limits: limits,
 	}
 	for _, f := range spec.Files {
 		c.Files = append(c.Files, container.File{Path: f.Path, Mode: f.Mode, Data: f.Data, Host: f.Host})
 	}
 	return s.create(ctx, c)
+}
+
+// hostReserve is the memory that machines without a constraint leave to the
+// host, in MiB: what the controller and its supervisor need with room to spare.
+const hostReserve = 512
+
+// limitsOf are the limits of a machine on a host with so much memory; 0 is a
+// host that does not tell. A machine that asks for no memory may still not take
+// all there is: then the kernel would end processes of the host as well.
+func limitsOf(c *provider.Constraints, hostMiB int64) (container.Limits, error) {
+	l := container.Limits{Cores: c.Cores, MemMiB: c.MemMiB, DiskMiB: c.RootDiskMiB}
+	if hostMiB > 0 && l.MemMiB > hostMiB {
+		return l, fmt.Errorf("cannot make a machine: mem=%dM is wanted, this host has %dM: ask for less: %w", l.MemMiB, hostMiB, provider.ErrBadSpec)
+	}
+	if l.MemMiB == 0 && hostMiB > 0 {
+		l.MemMiB = max(hostMiB-hostReserve, hostMiB/2)
+	}
+	return l, nil
 }
 
 // profile is plain where systemd would have no control groups.
