@@ -65,10 +65,3 @@ func tryClone(flags uintptr) error {
 	}
 	return nil
 }
-
-// BareClone makes and ends a process in the namespaces of a machine and does
-// nothing else: the least that any machine can take, for benchmarks.
-func BareClone() error {
-	return tryClone(syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET |
-		syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC)
-}
