@@ -32,6 +32,9 @@ func main() {
 		}
 		return
 	}
+	// The store's snapshots get what the umask leaves, and whoever ran bootstrap
+	// may have had none.
+	syscall.Umask(0o077)
 	fs := flag.NewFlagSet("scarab-controller", flag.ExitOnError)
 	cfg := controller.Config{Now: time.Now, Commit: commit, InitWait: 20 * time.Second}
 	local := controller.Local{}
