@@ -236,10 +236,17 @@ func cutAnswers(t *testing.T, _ *env) {
 	wire := bench.NewWire(t, w.Addr)
 	var last string
 	for i := range count(10, 100) {
-		conn, err := through(t, w, wire, bench.M1, b)
-		if err != nil {
-			t.Fatal(err)
-		}
+		var conn *client.Conn
+		cluster.Eventually(t, "b/0 may log in again", func() (ok bool) {
+			var err error
+			if conn, err = through(t, w, wire, bench.M1, b); client.Code(err) == "try again" {
+				return false
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return true
+		})
 		op := agentapi.CommitArgs{OpID: fmt.Sprintf("cut-%d", i), RelationID: -1, StateSet: agentapi.Settings{"n": fmt.Sprint(i)}}
 		ctx := cluster.Context(t)
 		var wg sync.WaitGroup
