@@ -118,12 +118,22 @@ func limits(w wire) error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
 		return err
 	}
-	if w.UID != 0 && w.Pids > 0 {
-		n := uint64(w.Pids)
-		return syscall.Setrlimit(unix.RLIMIT_NPROC, &syscall.Rlimit{Cur: n, Max: n})
+	n := uint64(rootProcesses)
+	if w.UID != 0 {
+		n = uint64(max(w.Pids, 0))
 	}
-	return nil
+	if n == 0 {
+		return nil
+	}
+	return syscall.Setrlimit(unix.RLIMIT_NPROC, &syscall.Rlimit{Cur: n, Max: n})
 }
+
+// rootProcesses is how many processes and threads root's hooks may bring a
+// machine to, the agent's and root's services counted. A machine may have 4096
+// (container/cgroup.DefaultPids); the rest is for the agent, which without
+// pids groups ends a hook that multiplies only at its next look. It binds
+// root in a machine, which is no root to the kernel, and not the host's root.
+const rootProcesses = 4096 - 512
 
 func identity(w wire) error {
 	if os.Getuid() == 0 {
