@@ -78,7 +78,7 @@ func submit(c facade.Call, summary string, n int, make1 func(*state.Tx, state.Sc
 	out := wireaction.EnqueuedActions{Actions: make([]wireaction.ActionResult, n)}
 	none := errors.New("none to run")
 	err := c.Update(func(tx *state.Tx) error {
-		m, err := model.Alive(tx, c.Caller.Model)
+		m, err := model.Get(tx, c.Caller.Model) // what helps a dying model on has to run there
 		if err != nil {
 			return err
 		}

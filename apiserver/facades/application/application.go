@@ -113,6 +113,21 @@ func change(c facade.Call, f func(tx *state.Tx, m model.Row) error) error {
 	})
 }
 
+// help is change for what can help a removal on, such as another setting or a
+// resolved hook: a dying model permits it too.
+func help(c facade.Call, f func(tx *state.Tx, m model.Row) error) error {
+	return c.Update(func(tx *state.Tx) error {
+		m, err := model.Get(tx, c.Caller.Model)
+		if err != nil {
+			return err
+		}
+		if err := block.Check(tx, model.ScopeOf(m.UUID), block.Change); err != nil {
+			return err
+		}
+		return f(tx, m)
+	})
+}
+
 // remove is change for removals, which also a dying model permits.
 func remove(c facade.Call, f func(tx *state.Tx, m model.Row) error) error {
 	return c.Update(func(tx *state.Tx) error {

@@ -111,7 +111,7 @@ func setConfig(_ Service, c facade.Call, a wireapp.ConfigSet) error {
 		return bad(err)
 	}
 	c.Concerns(names.Application(a.Application).Tag().String())
-	return change(c, func(tx *state.Tx, m model.Row) error {
+	return help(c, func(tx *state.Tx, m model.Row) error {
 		return application.SetConfig(tx, model.ScopeOf(m.UUID), names.Application(a.Application),
 			maps.Clone(set.typed), maps.Clone(set.text), set.reset)
 	})
@@ -122,7 +122,7 @@ func unsetConfig(_ Service, c facade.Call, a wireapp.ApplicationUnset) error {
 		return err
 	}
 	c.Concerns(names.Application(a.Application).Tag().String())
-	return change(c, func(tx *state.Tx, m model.Row) error {
+	return help(c, func(tx *state.Tx, m model.Row) error {
 		return application.SetConfig(tx, model.ScopeOf(m.UUID), names.Application(a.Application), nil, nil, a.Options)
 	})
 }

@@ -98,7 +98,7 @@ func resolveItems(a wireapp.UnitsResolved) []resolveItem {
 
 func resolveUnit(_ Service, c facade.Call, r resolveItem) error {
 	if r.tag == "" {
-		return change(c, func(tx *state.Tx, m model.Row) error {
+		return help(c, func(tx *state.Tx, m model.Row) error {
 			s := model.ScopeOf(m.UUID)
 			for u, err := range unit.Table.All(tx, s) {
 				if err != nil || u.Resolved != "" || status.Get(tx, s, status.OfUnitAgent(string(u.Name))).Status != "error" {
@@ -116,7 +116,7 @@ func resolveUnit(_ Service, c facade.Call, r resolveItem) error {
 		return bad(err)
 	}
 	c.Concerns(r.tag)
-	return change(c, func(tx *state.Tx, m model.Row) error { return resolve(tx, m, u, r.retry) })
+	return help(c, func(tx *state.Tx, m model.Row) error { return resolve(tx, m, u, r.retry) })
 }
 
 func resolve(tx *state.Tx, m model.Row, u names.Unit, retry bool) error {

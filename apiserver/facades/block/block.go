@@ -47,7 +47,7 @@ func off(_ Service, c facade.Call, a wireblock.BlockSwitchParams) (wire.ErrorRes
 
 func change(c facade.Call, f func(*state.Tx, state.Scope) error) (wire.ErrorResult, error) {
 	err := c.Update(func(tx *state.Tx) error {
-		m, err := model.Alive(tx, c.Caller.Model)
+		m, err := model.Get(tx, c.Caller.Model) // lifting a block can help a dying model on
 		if err != nil {
 			return err
 		}

@@ -119,7 +119,7 @@ func change(c facade.Call, texts []string, f func(all []key, text string) ([]key
 	}
 	out := wire.ErrorResults{Results: make([]wire.ErrorResult, len(texts))}
 	err := c.Update(func(tx *state.Tx) error {
-		m, err := model.Alive(tx, c.Caller.Model)
+		m, err := model.Get(tx, c.Caller.Model) // who helps a dying model on logs in there
 		if err != nil {
 			return err
 		}

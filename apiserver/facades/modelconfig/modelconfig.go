@@ -84,7 +84,7 @@ func needed(key string) authz.Level {
 
 func change(c facade.Call, id names.Model, f func(*state.Tx, model.Row) error) error {
 	return c.Update(func(tx *state.Tx) error {
-		m, err := model.Alive(tx, id)
+		m, err := model.Get(tx, id) // a setting can help a dying model on
 		if err != nil {
 			return err
 		}
