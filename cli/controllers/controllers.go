@@ -213,7 +213,7 @@ func whoamiCommand(s *session.Session) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		a, err := s.Store().Account(name)
+		a, err := s.Account(name)
 		if err != nil {
 			return err
 		}

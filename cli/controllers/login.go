@@ -169,7 +169,7 @@ func (f loginFlags) enter(ctx context.Context, s *session.Session, name string, 
 	if err != nil {
 		return err
 	}
-	account.Password = store.NewPassword(password)
+	account.Password, account.Known = store.NewPassword(password), true
 	conn, err := s.Use(ctx, session.Target{
 		Addresses: entry.Endpoints, CACert: entry.CACert, PublicHostname: entry.PublicHostname, ControllerUUID: entry.UUID,
 		User: account.User, Secret: account.Password,
@@ -235,7 +235,7 @@ func logoutCommand(s *session.Session) *cobra.Command {
 	var controller string
 	c := s.Command(session.Spec{
 		Use: "logout", Short: "Log out of a controller", Group: group,
-		Long:    "Forgets the password of the account. The administrator's generated password is known to nobody else; change it first, or use --force.",
+		Long:    "Forgets the account and its password. The administrator's generated password is known to nobody else; change it first, or use --force.",
 		Example: "scarab logout\nscarab logout -c prod --force",
 	}, func(ctx context.Context, _ []string) error {
 		name := controller
@@ -245,16 +245,15 @@ func logoutCommand(s *session.Session) *cobra.Command {
 				return err
 			}
 		}
-		a, err := s.Store().Account(name)
+		a, err := s.Account(name)
 		if err != nil {
 			return err
 		}
-		if _, err := s.Store().Bootstrap(name); err == nil && a.User == "admin" && !force {
+		if _, err := s.Store().Bootstrap(name); err == nil && a.User == "admin" && !a.Known && !a.Password.Empty() && !force {
 			return session.Advise(errors.New("cannot log out: this client may hold the only copy of the administrator's password"),
 				"set one that you know: scarab change-user-password; or insist: scarab logout --force")
 		}
-		a.Password = store.Password{}
-		if err := s.Store().SetAccount(ctx, name, a); err != nil {
+		if err := s.Store().RemoveAccount(ctx, name); err != nil {
 			return err
 		}
 		s.Info("Logged out of %q. You stay logged in to other controllers.", name)

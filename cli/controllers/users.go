@@ -252,7 +252,7 @@ func passwordCommand(s *session.Session) *cobra.Command {
 		}
 		if user == c.Account.User {
 			account := c.Account
-			account.Password = store.NewPassword(password)
+			account.Password, account.Known = store.NewPassword(password), true
 			if err := s.Store().SetAccount(ctx, c.Name, account); err != nil {
 				return session.Advise(err, "the controller has the new password already; log in with it: scarab login -c "+c.Name)
 			}

@@ -90,11 +90,24 @@ func (s *Session) ModelName() (controller, model string, err error) {
 				"choose one: scarab switch MODEL; or make one: scarab add-model NAME")
 		}
 	}
-	account, err := s.cfg.Store.Account(controller)
+	account, err := s.Account(controller)
 	if err != nil {
 		return "", "", err
 	}
 	return controller, store.Qualify(model, account.User), nil
+}
+
+// Account is the account on a controller, or the error that tells how to get one.
+func (s *Session) Account(controller string) (store.Account, error) {
+	a, err := s.cfg.Store.Account(controller)
+	var missing *store.NotFoundError
+	if errors.As(err, &missing) {
+		if _, err := s.cfg.Store.Controller(controller); err != nil {
+			return a, err
+		}
+		return a, Advise(fmt.Errorf("cannot use controller %q: you are logged out", controller), "log in: scarab login -c "+controller)
+	}
+	return a, err
 }
 
 // OpenController connects to the chosen controller.
@@ -124,7 +137,7 @@ func (s *Session) known(ctx context.Context, name string) (store.Controller, sto
 	if err != nil {
 		return entry, store.Account{}, err
 	}
-	account, err := s.cfg.Store.Account(name)
+	account, err := s.Account(name)
 	if err != nil {
 		return entry, account, err
 	}

@@ -30,12 +30,14 @@ type Account struct {
 	User     string
 	Password Password
 	Access   string
+	Known    bool // a person typed the password, so that this file does not hold the only copy
 }
 
 type accountYAML struct {
 	User     string `yaml:"user"`
 	Password string `yaml:"password,omitempty"`
 	Access   string `yaml:"last-known-access,omitempty"`
+	Known    bool   `yaml:"password-known,omitempty"`
 }
 
 // Account returns the account on a controller.
@@ -52,14 +54,14 @@ func (s *Store) Account(controller string) (Account, error) {
 	if err := n.Decode(&a); err != nil {
 		return Account{}, s.broken(accountsFile, n.Line, fmt.Sprintf("the account of %q has a value of the wrong kind", controller))
 	}
-	return Account{User: a.User, Password: NewPassword(a.Password), Access: a.Access}, nil
+	return Account{User: a.User, Password: NewPassword(a.Password), Access: a.Access, Known: a.Known}, nil
 }
 
 // SetAccount records the account on a controller.
 func (s *Store) SetAccount(ctx context.Context, controller string, a Account) error {
 	return s.change(ctx, accountsFile, func(root *yaml.Node) error {
-		v := accountYAML{User: a.User, Password: a.Password.Reveal(), Access: a.Access}
-		return merge(childMap(root, "controllers"), controller, v, []string{"password", "last-known-access"})
+		v := accountYAML{User: a.User, Password: a.Password.Reveal(), Access: a.Access, Known: a.Known}
+		return merge(childMap(root, "controllers"), controller, v, []string{"password", "last-known-access", "password-known"})
 	})
 }
 
