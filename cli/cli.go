@@ -100,6 +100,13 @@ func Root(s *session.Session) *cobra.Command {
 }
 
 func unknown(root *cobra.Command, name string) error {
+	if f, ok := lacking(name); ok {
+		err := &session.Usage{Text: fmt.Sprintf("cannot run %q: it is a Juju command that this release does not have; see docs/juju.md", name)}
+		if f.Instead == "" {
+			return session.Advise(err, "see the commands there are: scarab help")
+		}
+		return session.Advise(err, "instead: "+f.Instead)
+	}
 	err := &session.Usage{Text: fmt.Sprintf("cannot find command %q", name)}
 	if near := root.SuggestionsFor(name); len(near) > 0 {
 		return session.Advise(err, "did you mean: "+strings.Join(near, ", ")+"?")

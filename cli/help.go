@@ -89,6 +89,9 @@ func helpCommand(s *session.Session, root *cobra.Command) *cobra.Command {
 				fmt.Fprintln(s.Stdout, strings.TrimSpace(t))
 				return nil
 			}
+			if _, ok := lacking(args[0]); ok {
+				return unknown(root, args[0])
+			}
 			return session.Advise(&session.Usage{Text: fmt.Sprintf("cannot find help on %q", args[0])}, "see: scarab help commands, scarab help topics")
 		},
 	}
