@@ -41,9 +41,9 @@ An empty value means none, over what the model says.`,
 The flag --to says where units go, separated by commas, one for each unit:
 
   3          machine 3
-  lxd        a new container on a new machine
-  lxd:3      a new container on machine 3
-  zone=az1   left to the cloud`,
+
+Without it a clean machine is used, or a new one made. Containers in machines (lxd:3) and zones (zone=az1) are refused: the local
+cloud has neither.`,
 		"environment": `
 JUJU_DATA         directory of the client's files
 JUJU_CONTROLLER   controller to act on
@@ -82,11 +82,15 @@ func helpCommand(s *session.Session, root *cobra.Command) *cobra.Command {
 				return nil
 			}
 			c, rest, err := root.Find(args)
+			topic, ok := all[args[0]]
 			if err == nil && c != root && len(rest) == 0 {
-				return c.Help()
+				if err := c.Help(); err != nil || !ok {
+					return err
+				}
+				fmt.Fprintf(s.Stdout, "\nAbout %s:\n\n", args[0]) // a topic of the same name
 			}
-			if t, ok := all[args[0]]; ok {
-				fmt.Fprintln(s.Stdout, strings.TrimSpace(t))
+			if ok {
+				fmt.Fprintln(s.Stdout, strings.TrimSpace(topic))
 				return nil
 			}
 			if _, ok := lacking(args[0]); ok {

@@ -87,3 +87,27 @@ func TestRequiredCommands(t *testing.T) {
 		}
 	}
 }
+
+// Every topic that is listed can be read, also one that has the name of a command.
+func TestEveryTopicIsShown(t *testing.T) {
+	help := func(name string) string {
+		var out bytes.Buffer
+		if code := cli.Main(context.Background(), bare(t, &out), []string{"help", name}); code != 0 {
+			t.Errorf("help %s: code %d", name, code)
+		}
+		return out.String()
+	}
+	for name, text := range map[string]string{"constraints": "Sizes take M, G, T or P", "controllers": "refuses another one later", "models": "A model is a room", "placement": "zones (zone=az1) are refused"} {
+		if got := help(name); !strings.Contains(got, text) {
+			t.Errorf("help %s lacks %q:\n%s", name, text, got)
+		}
+	}
+	if got := help("constraints"); !strings.Contains(got, "Usage:") {
+		t.Errorf("help constraints lacks the command:\n%s", got)
+	}
+	for _, name := range strings.Fields(help("topics")) {
+		if len(help(name)) < 40 {
+			t.Errorf("topic %s says nothing", name)
+		}
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/scarab-ops/scarab/charm"
 	"github.com/scarab-ops/scarab/cli/session"
 	"github.com/scarab-ops/scarab/cli/values"
+	"github.com/scarab-ops/scarab/names"
 	"github.com/scarab-ops/scarab/wire"
 	"github.com/scarab-ops/scarab/wire/application"
 )
@@ -50,12 +51,12 @@ a clean machine is used or a new one made for every unit.
 	})
 	fl := c.Flags()
 	fl.IntVarP(&f.units, "num-units", "n", 1, "Number of units")
-	fl.StringVar(&f.to, "to", "", "Where the units go: machine ids, lxd:N, zone=NAME; separated by commas")
+	fl.StringVar(&f.to, "to", "", "Where the units go: ids of machines, separated by commas")
 	fl.StringArrayVar(&f.constraints, "constraints", nil, "Constraints of the machines: mem=2G cores=2")
 	fl.IntVar(&f.revision, "revision", -1, "Revision of a store charm")
 	fl.StringArrayVar(&f.overlay, "overlay", nil, "Overlays of a bundle")
 	fl.StringArrayVar(&f.config, "config", nil, "Configuration: key=value or a YAML file")
-	fl.StringVar(&f.base, "base", "", "Operating system: ubuntu@24.04")
+	fl.StringVar(&f.base, "base", "", "Operating system: debian@12")
 	fl.BoolVar(&f.trust, "trust", false, "Let the charm use the cloud's credential")
 	fl.StringVar(&f.channel, "channel", "", "Channel of a store charm")
 	fl.BoolVar(&f.force, "force", false, "Deploy on a base that the charm does not name")
@@ -71,6 +72,9 @@ a clean machine is used or a new one made for every unit.
 func (f deployFlags) refuse() error {
 	if f.revision >= 0 || len(f.overlay) > 0 {
 		return errors.New("cannot deploy with --revision or --overlay: these are for charms and bundles of the store, which are not supported; deploy a charm file")
+	}
+	if f.channel != "" {
+		return errors.New("cannot deploy with --channel: a local charm comes from no channel; leave the flag out")
 	}
 	for flag, set := range map[string]bool{
 		"--bind": len(f.bind) > 0, "--storage": len(f.storage) > 0, "--attach-storage": len(f.attachStorage) > 0,
@@ -145,9 +149,25 @@ func deploy(ctx context.Context, s *session.Session, f deployFlags, ref, name st
 	if err != nil {
 		return fmt.Errorf("cannot deploy %q: %w", plan.Application, err)
 	}
-	s.Info("Deployed %q from charm %q, revision %d on %s@%s. Watch it with: scarab status --watch 2s", plan.Application, ch.Meta.Name,
-		*plan.CharmOrigin.Revision, plan.CharmOrigin.Base.Name, strings.TrimSuffix(plan.CharmOrigin.Base.Channel, "/stable"))
+	on := ""
+	if b := deployedBase(ctx, m, plan); b != nil {
+		on = " on " + b.Name + "@" + strings.TrimSuffix(b.Channel, "/stable")
+	}
+	s.Info("Deployed %q from charm %q, revision %d%s. Watch it with: scarab status --watch 2s", plan.Application, ch.Meta.Name, *plan.CharmOrigin.Revision, on)
 	return nil
+}
+
+// deployedBase is the base that was asked for, or the one that the controller chose; nil if it does not say.
+func deployedBase(ctx context.Context, m *session.Model, plan application.ApplicationDeploy) *wire.Base {
+	if plan.CharmOrigin.Base != nil {
+		return plan.CharmOrigin.Base
+	}
+	res, err := session.Do[application.ApplicationInfoResults](ctx, m, "Application", "ApplicationsInfo",
+		wire.Entities{Entities: []wire.Entity{{Tag: names.Application(plan.Application).Tag().String()}}})
+	if err != nil || len(res.Results) != 1 || res.Results[0].Result == nil {
+		return nil
+	}
+	return res.Results[0].Result.Base
 }
 
 func revisionOf(url string) *int {
@@ -248,7 +268,8 @@ func arch(v wire.Value) string {
 	return "amd64"
 }
 
-// chooseBase takes the base asked for, or the newest one that the charm names.
+// chooseBase takes the base asked for, or the first one that the charm names. A charm that names none leaves it to the
+// controller.
 func chooseBase(f deployFlags, ch *charm.Charm) (*wire.Base, error) {
 	want, err := values.Base(f.base)
 	if err != nil {
@@ -263,7 +284,7 @@ func chooseBase(f deployFlags, ch *charm.Charm) (*wire.Base, error) {
 		return want, nil
 	}
 	if len(offered) == 0 {
-		return &wire.Base{Name: "ubuntu", Channel: "24.04/stable"}, nil
+		return nil, nil
 	}
 	return values.Base(offered[0]) // what the author put first
 }

@@ -46,7 +46,7 @@ func addUnitCommand(s *session.Session) *cobra.Command {
 		return nil
 	})
 	c.Flags().IntVarP(&n, "num-units", "n", 1, "Number of units")
-	c.Flags().StringVar(&to, "to", "", "Where they go: machine ids, lxd:N, zone=NAME; separated by commas")
+	c.Flags().StringVar(&to, "to", "", "Where they go: ids of machines, separated by commas")
 	c.Flags().StringArrayVar(&attach, "attach-storage", nil, "Existing storage to attach")
 	return c
 }

@@ -79,7 +79,7 @@ func addMachineCommand(s *session.Session) *cobra.Command {
 	})
 	c.Flags().IntVarP(&n, "num-machines", "n", 1, "Number of machines")
 	c.Flags().StringArrayVar(&constraints, "constraints", nil, "Constraints: mem=2G cores=2")
-	c.Flags().StringVar(&base, "base", "", "Operating system: ubuntu@24.04")
+	c.Flags().StringVar(&base, "base", "", "Operating system: debian@12")
 	return c
 }
 

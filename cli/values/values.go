@@ -184,7 +184,7 @@ func Placement(text, modelUUID string) (wire.Placement, error) {
 		return wire.Placement{Scope: scope, Directive: id}, nil
 	}
 	if key, val, ok := strings.Cut(text, "="); !ok || key == "" || val == "" {
-		return wire.Placement{}, fmt.Errorf("cannot place on %q: write a machine's id, lxd, lxd:ID or zone=NAME", text)
+		return wire.Placement{}, fmt.Errorf("cannot place on %q: write a machine's id", text)
 	}
 	return wire.Placement{Scope: modelUUID, Directive: text}, nil
 }
@@ -212,7 +212,7 @@ func Base(text string) (*wire.Base, error) {
 	}
 	name, channel, ok := strings.Cut(text, "@")
 	if !ok || name == "" || channel == "" {
-		return nil, fmt.Errorf("cannot use base %q: write it as ubuntu@24.04", text)
+		return nil, fmt.Errorf("cannot use base %q: write it as debian@12", text)
 	}
 	if !strings.Contains(channel, "/") {
 		channel += "/stable"

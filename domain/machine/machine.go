@@ -43,6 +43,9 @@ type Row struct {
 	Retry int `json:"retry,omitempty"`
 }
 
+// DefaultBase is what the local cloud has for who asks for no base.
+func DefaultBase() Base { return Base{Name: "debian", Channel: "12/stable"} }
+
 // An Instance is what the cloud gave for a machine.
 type Instance struct {
 	Machine     names.Machine `json:"machine"`

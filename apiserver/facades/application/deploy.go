@@ -110,7 +110,7 @@ func deployment(a wireapp.ApplicationDeploy) (application.Deploy, error) {
 }
 
 // chooseBase takes the base asked for, else the model's default, else the
-// first that the charm names.
+// first that the charm names, else the cloud's.
 func chooseBase(r state.Reader, m model.Row, want machine.Base, ch charm.Charm) (machine.Base, error) {
 	if want.Name != "" {
 		b, err := charm.ParseBase(want.Name, want.Channel)
@@ -131,7 +131,7 @@ func chooseBase(r state.Reader, m model.Row, want machine.Base, ch charm.Charm) 
 	if bs := ch.Manifest.Bases; len(bs) > 0 {
 		return machine.Base{Name: bs[0].Name, Channel: bs[0].Channel}, nil
 	}
-	return machine.Base{}, nil
+	return machine.DefaultBase(), nil
 }
 
 // placements maps directives; a container inside a machine is refused.
@@ -148,10 +148,10 @@ func placements(ps []wire.Placement, m model.Row) ([]application.Placement, erro
 			}
 			out = append(out, application.Placement{Machine: names.Machine(p.Directive)})
 		case "", string(m.UUID):
-			if len(p.Directive) > 1024 {
-				return nil, bad(fmt.Errorf("cannot place unit: the directive is too long"))
+			if p.Directive != "" {
+				return nil, unsupported(fmt.Sprintf("cannot place unit at %.80q: this cloud has no zones and no other places; name a machine or leave the placement out", p.Directive))
 			}
-			out = append(out, application.Placement{Directive: p.Directive})
+			out = append(out, application.Placement{})
 		default:
 			return nil, unsupported(fmt.Sprintf("cannot place a unit in a new %.20q container: machines of this release hold no containers; name a machine or leave the placement out", p.Scope))
 		}

@@ -4,7 +4,6 @@
 package machinemanager
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -70,6 +69,8 @@ func refuseParts(a wiremach.AddMachineParams) error {
 		return unsupported("cannot add disks: this release makes no storage")
 	case a.Placement != nil && (a.Placement.Scope == "#" || a.Placement.Scope == "lxd" || a.Placement.Scope == "kvm"):
 		return unsupported("cannot add a machine inside another: machines of this release hold no containers")
+	case a.Placement != nil && a.Placement.Directive != "":
+		return unsupported(fmt.Sprintf("cannot add a machine at %.80q: this cloud has no zones and no other places; leave the placement out", a.Placement.Directive))
 	}
 	for _, j := range a.Jobs {
 		if j != "JobHostUnits" {
@@ -88,12 +89,6 @@ func addMachine(_ Service, c facade.Call, a wiremach.AddMachineParams) (wiremach
 		return wiremach.AddMachinesResult{}, bad(err)
 	}
 	row := machine.Row{Created: c.Now(), Clean: true}
-	if a.Placement != nil {
-		if len(a.Placement.Directive) > 1024 {
-			return wiremach.AddMachinesResult{}, bad(errors.New("cannot add machine: the placement is too long"))
-		}
-		row.Placement = a.Placement.Directive
-	}
 	if a.Base != nil && a.Base.Name != "" {
 		b, err := charm.ParseBase(a.Base.Name, a.Base.Channel)
 		if err != nil {
