@@ -31,8 +31,15 @@ func printChains(w io.Writer, chains [][]cause, now time.Time, colour bool) erro
 				line += output.Paint(fmt.Sprintf(" (for %s)", output.Short(max(0, now.Sub(*c.Since)))), output.Dim, colour)
 			}
 			b.WriteString(lead + line + "\n")
+			under := strings.Repeat("   ", depth)
+			if c.Ended != "" {
+				b.WriteString(under + "it ended with: " + output.Escape(c.Ended) + "\n")
+			}
+			if c.Said != "" {
+				b.WriteString(under + "it said last: " + output.Escape(c.Said) + "\n")
+			}
 			if c.Next != "" {
-				b.WriteString(strings.Repeat("   ", depth) + "→ " + output.Escape(c.Next) + "\n")
+				b.WriteString(under + "→ " + output.Escape(c.Next) + "\n")
 			}
 		}
 	}

@@ -25,6 +25,8 @@ type cause struct {
 	Because string     `yaml:"because,omitempty" json:"because,omitempty"`
 	Since   *time.Time `yaml:"since,omitempty" json:"since,omitempty"`
 	Next    string     `yaml:"next,omitempty" json:"next,omitempty"`
+	Ended   string     `yaml:"ended,omitempty" json:"ended,omitempty"` // how a failed hook ended
+	Said    string     `yaml:"said,omitempty" json:"said,omitempty"`   // and its last line
 }
 
 // causes turns the controller's answer into links; its entities are tags.
@@ -64,6 +66,7 @@ removal that waits for a hook. The last line says what happens next or what to d
 		if err != nil {
 			return err
 		}
+		tellFailures(ctx, m, chains)
 		return format.Write(s.Stdout.Raw(), chains, func(w ioWriter) error {
 			if len(chains) == 0 && len(args) > 0 {
 				s.Info("%s is well: it waits for nothing.", args[0])

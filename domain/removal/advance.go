@@ -223,7 +223,7 @@ func unitReason(r state.Reader, s state.Scope, u unit.Row) string {
 	agent := status.Get(r, s, status.OfUnitAgent(string(u.Name)))
 	switch agent.Status {
 	case "error":
-		return fmt.Sprintf("an operator: %s (resolve it, or remove with --force)", agent.Message)
+		return "its hooks: " + agent.Message + ", which has to succeed or be resolved"
 	case "executing":
 		return "its agent: " + agent.Message
 	}

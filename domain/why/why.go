@@ -158,7 +158,7 @@ func (e *explainer) add(c Cause) {
 }
 
 func (e *explainer) removal(why removal.Reason) {
-	next := "it goes as soon as that is done; --force does not wait"
+	next := "it goes as soon as that is done; with --force, a step that takes longer than a minute is not waited for"
 	if !why.NextStep.IsZero() {
 		next = "at the latest at " + why.NextStep.UTC().Format(time.RFC3339) + " it goes without waiting, by force"
 	}
@@ -203,9 +203,13 @@ func (e *explainer) unit(u unit.Row) {
 }
 
 func (e *explainer) retries(u unit.Row) string {
-	advice := fmt.Sprintf("read its log (scarab debug-log --replay --no-tail --include %[1]s), mend the cause, then: scarab resolved %[1]s", u.Name)
+	again := fmt.Sprintf("scarab resolved %s", u.Name)
+	if u.Life != life.Alive {
+		again += fmt.Sprintf("; or go on without the hook: scarab resolved %s --no-retry", u.Name)
+	}
+	advice := fmt.Sprintf("read its log (scarab debug-log --replay --no-tail --include %s), mend the cause, then: %s", u.Name, again)
 	if cfg, err := model.EffectiveConfig(e.r, e.q.Model); err == nil && cfg.Bool("automatically-retry-hooks") {
-		return "its agent runs the hook again by itself; to help: " + advice
+		return "its agent runs the hook again by itself, with growing pauses; to help: " + advice
 	}
 	return advice
 }

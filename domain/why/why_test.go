@@ -148,7 +148,7 @@ func TestChains(t *testing.T) {
 	}{
 		{"nothing", func(*world) {}, "", nil},
 		{"a failed hook", func(w *world) { w.set(status.OfUnitAgent("web/0"), "error", `hook failed: "start"`) }, "web/0", []string{
-			`unit-web-0 error: hook failed: "start" -> its agent runs the hook again by itself`, "resolved web/0",
+			`unit-web-0 error: hook failed: "start" -> its agent runs the hook again by itself, with growing pauses; to help: read its log (scarab debug-log --replay --no-tail --include web/0)`, "resolved web/0",
 		}},
 		{"blocked", func(w *world) { w.set(status.OfWorkload("web/0"), "blocked", "need a licence") }, "unit-web-0", []string{
 			"unit-web-0 blocked: its charm says: need a licence -> an operator must",
@@ -184,6 +184,16 @@ func TestChains(t *testing.T) {
 				return err
 			})
 		}, "web", []string{"application-web dying: being removed, it waits for unit web/0", "--force", "unit-web-0 dying: being removed, it waits for its agent"}},
+		{"a removal that a failed hook holds up", func(w *world) {
+			w.set(status.OfUnitAgent("web/0"), "error", `hook failed: "stop"`)
+			w.do(func(tx *state.Tx) error {
+				_, err := removal.DestroyUnit(tx, w.m, "web/0", removal.Options{}, now)
+				return err
+			})
+		}, "web/0", []string{
+			`it waits for its hooks: hook failed: "stop", which has to succeed or be resolved`, "with --force, a step that takes longer than a minute is not waited for",
+			"its agent runs the hook again by itself", "scarab resolved web/0 --no-retry",
+		}},
 		{"a removal by force", func(w *world) {
 			wait := 10 * time.Second
 			w.do(func(tx *state.Tx) error {
