@@ -192,6 +192,9 @@ func (c *Conn) Close() error {
 	return c.rpc.Close()
 }
 
+// ErrBroken is a connection that ended while it was used.
+var ErrBroken = fmt.Errorf("cannot go on: %w", rpc.ErrClosed)
+
 // Broken tells whether a connection ended while it was used.
 func Broken(err error) bool { return errors.Is(err, rpc.ErrClosed) }
 

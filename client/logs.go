@@ -134,19 +134,14 @@ func (c *Conn) stream(ctx context.Context, path string, q url.Values) (*websocke
 func (s *LogStream) Next(ctx context.Context) (LogLine, error) {
 	var l LogLine
 	_, b, err := s.ws.Read(ctx)
-	switch websocket.CloseStatus(err) {
-	case websocket.StatusNormalClosure, websocket.StatusGoingAway, websocket.StatusNoStatusRcvd:
+	switch {
+	case err == nil:
+	case websocket.CloseStatus(err) == websocket.StatusNormalClosure:
 		return l, io.EOF
+	case ctx.Err() != nil:
+		return l, ctx.Err()
 	default:
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return l, ctx.Err()
-		}
-		if errors.Is(err, io.EOF) {
-			return l, io.EOF
-		}
-		return l, fmt.Errorf("cannot read log: %v", err)
+		return l, fmt.Errorf("cannot read log: %w (%v)", rpc.ErrClosed, err)
 	}
 	if err := json.Unmarshal(b, &l); err != nil {
 		return l, fmt.Errorf("cannot read log: %v", err)

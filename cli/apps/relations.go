@@ -22,6 +22,19 @@ func checkEndpoint(text string) error {
 	return nil
 }
 
+// integrateHint says what to look at when two applications cannot be related.
+func integrateHint(err error) error {
+	switch {
+	case session.Code(err) == "already exists":
+		return session.Advise(err, "they are integrated already; see: scarab status --relations")
+	case session.Code(err) == "quota limit exceeded":
+		return session.Advise(err, "see what it is integrated with: scarab status --relations; take one away: scarab remove-relation")
+	case session.Code(err) == "" && strings.Contains(err.Error(), "relation"):
+		return session.Advise(err, "one side must require the interface that the other one provides: look at requires and provides in each charm's metadata.yaml")
+	}
+	return err
+}
+
 func integrateCommand(s *session.Session) *cobra.Command {
 	var via string
 	c := s.Command(session.Spec{
@@ -48,7 +61,7 @@ func integrateCommand(s *session.Session) *cobra.Command {
 		}
 		res, err := session.Do[application.AddRelationResults](ctx, m, "Application", "AddRelation", p)
 		if err != nil {
-			return fmt.Errorf("cannot integrate %s and %s: %w", args[0], args[1], err)
+			return integrateHint(fmt.Errorf("cannot integrate %s and %s: %w", args[0], args[1], err))
 		}
 		for app, ep := range res.Endpoints {
 			s.Verbose("%s:%s (%s)", app, ep.Name, ep.Interface)

@@ -154,9 +154,13 @@ func filter(p url.Values) client.LogFilter {
 		}
 		return n
 	}
+	since, err := time.Parse(time.RFC3339Nano, p.Get("startTime"))
+	if err != nil {
+		since = time.Time{}
+	}
 	return client.LogFilter{
 		IncludeEntity: p["includeEntity"], ExcludeEntity: p["excludeEntity"], IncludeModule: p["includeModule"], ExcludeModule: p["excludeModule"],
 		IncludeLabel: p["includeLabel"], ExcludeLabel: p["excludeLabel"], Level: p.Get("level"), Backlog: number("backlog"), MaxLines: number("maxLines"),
-		Replay: p.Get("replay") == "true", NoTail: p.Get("noTail") == "true",
+		Replay: p.Get("replay") == "true", NoTail: p.Get("noTail") == "true", StartTime: since,
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/scarab-ops/scarab/cli/output"
 	"github.com/scarab-ops/scarab/cli/session"
+	"github.com/scarab-ops/scarab/client"
 	"github.com/scarab-ops/scarab/names"
 )
 
@@ -47,15 +48,7 @@ is a unit, machine or application, by name or tag; a * at the end stands for any
 		if err != nil {
 			return err
 		}
-		m, err := s.OpenModel(ctx)
-		if err != nil {
-			return err
-		}
-		src, ok := m.Conn.(session.LogSource)
-		if !ok {
-			return errors.New("cannot read the log: this connection carries no logs")
-		}
-		return f.stream(ctx, s, src, params, format)
+		return f.stream(ctx, s, params, format)
 	})
 	format = session.Format(c, "text", "json")
 	f.register(c)
@@ -81,7 +74,7 @@ func (f *logFlags) register(c *cobra.Command) {
 	fl.BoolVar(&f.utc, "utc", false, "Show times in UTC")
 	fl.BoolVar(&f.location, "location", false, "Show file names and line numbers")
 	fl.BoolVar(&f.colour, "color", false, "Use colours even when the output is no terminal")
-	fl.BoolVar(&f.retry, "retry", false, "Connect again when the stream breaks")
+	fl.BoolVar(&f.retry, "retry", false, "Connect again when the stream breaks, also for lines there are")
 	fl.DurationVar(&f.retryDelay, "retry-delay", time.Second, "Wait this long before connecting again")
 }
 
@@ -133,22 +126,37 @@ func entities(list []string) []string {
 	return out
 }
 
-func (f *logFlags) stream(ctx context.Context, s *session.Session, src session.LogSource, params url.Values, format *output.Format) error {
-	for {
-		err := src.DebugLog(ctx, params, func(l session.LogLine) error { return f.print(s, l, format) })
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // whoever interrupts has seen enough
-		}
-		if !f.retry || err == nil {
+// stream prints lines until their end. Who follows a log goes on with the next line when a connection broke, as a
+// controller that starts anew is back in a moment.
+func (f *logFlags) stream(ctx context.Context, s *session.Session, params url.Values, format *output.Format) error {
+	follows := params.Get("noTail") == "" && f.limit == 0
+	before := false
+	err := patient{s: s, delay: f.retryDelay, what: "the log"}.run(ctx, follows || f.retry, func(alive func()) error {
+		m, err := s.OpenModel(ctx)
+		if err != nil {
 			return err
 		}
-		s.Info("The stream broke (%v), connecting again.", err)
-		select {
-		case <-time.After(f.retryDelay):
-		case <-ctx.Done():
-			return nil
+		src, ok := m.Conn.(session.LogSource)
+		if !ok {
+			return errors.New("cannot read the log: this connection carries no logs")
 		}
+		alive()
+		before = true
+		err = src.DebugLog(ctx, params, func(l session.LogLine) error {
+			params.Del("backlog") // after a break: what came after this line
+			params.Set("replay", "true")
+			params.Set("startTime", l.Timestamp.Add(1).UTC().Format(time.RFC3339Nano))
+			return f.print(s, l, format)
+		})
+		if err == nil && follows {
+			return client.ErrBroken // a log that is followed has no end
+		}
+		return err
+	})
+	if before && ctx.Err() != nil {
+		return nil //nolint:nilerr // whoever interrupts has seen enough
 	}
+	return err
 }
 
 func (f *logFlags) print(s *session.Session, l session.LogLine, format *output.Format) error {

@@ -30,7 +30,7 @@ Waits until a condition holds, as told by the controller; it does not poll. With
 active, a unit whose workload is active, a machine that is started, a model that is available.
 
 A query compares fields with == != < > <= >= and joins comparisons with && || ! and parentheses. Fields of all: name, life, status.
-Of a unit also: workload-status, agent-status, machine, leader-less message. Of a machine: instance-status, instance-id, hostname. What
+Of a unit also: workload-status, agent-status, machine, message. Of a machine: instance-status, instance-id, hostname. What
 was there and is gone has the life "dead".`,
 		Example: "scarab wait-for application mysql\n" +
 			"scarab wait-for unit mysql/0 --query='workload-status==\"active\" && agent-status==\"idle\"' --timeout 5m\n" +
@@ -40,15 +40,8 @@ was there and is gone has the life "dead".`,
 		if err != nil {
 			return err
 		}
-		m, err := s.OpenModel(ctx)
-		if err != nil {
-			return err
-		}
-		if w.kind == "model" && args[1] != m.Short() && args[1] != m.Name {
-			return &session.Usage{Text: fmt.Sprintf("cannot wait for model %q on a connection to %q: name it with -m", args[1], m.Name)}
-		}
 		w.quiet = !summary
-		return w.run(ctx, s, m, timeout)
+		return w.run(ctx, s, timeout)
 	})
 	c.Flags().StringVar(&text, "query", "", "Condition to wait for")
 	c.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "How long to wait at most")
@@ -63,6 +56,8 @@ type waiter struct {
 	quiet      bool
 	entities   map[string]json.RawMessage // by kind and name
 	seen       bool
+	blind      bool // nothing was told on this connection yet
+	told       string
 }
 
 func newWaiter(kind, name, text string) (*waiter, error) {
@@ -90,13 +85,16 @@ func newWaiter(kind, name, text string) (*waiter, error) {
 	return &waiter{kind: kind, name: name, text: text, q: q, entities: map[string]json.RawMessage{}}, nil
 }
 
-func (w *waiter) run(ctx context.Context, s *session.Session, m *session.Model, timeout time.Duration) error {
+func (w *waiter) run(ctx context.Context, s *session.Session, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	p := s.Progress()
 	defer p.End()
 	last := ""
-	err := watchAll(ctx, m, func(ds []wire.Delta) (bool, error) {
+	each := func(ds []wire.Delta) (bool, error) {
+		if w.blind = w.blind && len(ds) == 0; w.blind && w.seen {
+			return false, nil // it is not gone: nothing was told on this connection yet
+		}
 		if err := w.take(ds); err != nil {
 			return false, err
 		}
@@ -111,12 +109,33 @@ func (w *waiter) run(ctx context.Context, s *session.Session, m *session.Model, 
 			if err != nil || done {
 				return done, err
 			}
-			last = fmt.Sprintf("waiting for %s %q: %s, until %s", w.kind, w.name, describe(fields), w.text)
+			now := w.describe(fields)
+			last = fmt.Sprintf("waiting for %s %q: %s, until %s", w.kind, w.name, now, w.text)
+			if w.told != "" && !s.Term().StderrIsTerminal() {
+				last = fmt.Sprintf("%s %q: %s", w.kind, w.name, now) // a line for each change, and the query once
+			}
+			if now == w.told {
+				return false, nil
+			}
+			w.told = now
 		}
 		if !w.quiet {
 			p.Waiting(last)
 		}
 		return false, nil
+	}
+	err := patient{s: s, delay: time.Second, what: "waiting"}.run(ctx, true, func(alive func()) error {
+		m, err := s.OpenModel(ctx)
+		if err != nil {
+			return err
+		}
+		if w.kind == "model" && w.name != m.Short() && w.name != m.Name {
+			return &session.Usage{Text: fmt.Sprintf("cannot wait for model %q on a connection to %q: name it with -m", w.name, m.Name)}
+		}
+		alive()
+		clear(w.entities) // each connection tells all there is first
+		w.blind = true
+		return watchAll(ctx, m, each)
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
 		return session.Advise(fmt.Errorf("cannot wait any longer after %s: %s", timeout, last), "look for the cause: scarab why "+w.name)
@@ -128,10 +147,16 @@ func (w *waiter) run(ctx context.Context, s *session.Session, m *session.Model, 
 	return err
 }
 
-func describe(f map[string]any) string {
+// describe gives the fields that tell how far it is, and those that the query asks for.
+func (w *waiter) describe(f map[string]any) string {
+	main := []string{"life", "status", "message", "instance-status"}
+	if w.kind == "unit" {
+		main = []string{"life", "workload-status", "agent-status", "message"}
+	}
+	asked := strings.FieldsFunc(w.text, func(r rune) bool { return r != '-' && (r < 'a' || r > 'z') })
 	var out []string
 	for _, k := range slices.Sorted(maps.Keys(f)) {
-		if v, ok := f[k].(string); ok && v != "" && k != "name" && k != "instance-id" && k != "hostname" {
+		if v, ok := f[k].(string); ok && v != "" && (slices.Contains(main, k) || slices.Contains(asked, k)) {
 			out = append(out, k+"="+v)
 		}
 	}

@@ -118,10 +118,10 @@ func commandLine(args []string) string {
 // start says what was begun and, unless it runs in the background, follows it to its end.
 func start(ctx context.Context, s *session.Session, m session.Conn, res action.EnqueuedActions, background bool, wait time.Duration, utc bool, format *output.Format) error {
 	tags, err := enqueued(res)
+	if err != nil && len(tags) > 0 {
+		return session.Advise(fmt.Errorf("cannot run everywhere: %w", err), "it was started on the others; see it: scarab show-operation "+untag(res.Operation))
+	}
 	if err != nil {
-		if len(res.Actions) > 1 {
-			return fmt.Errorf("cannot run everywhere: %w", err)
-		}
 		return fmt.Errorf("cannot run: %w", err)
 	}
 	if len(tags) == 0 {
@@ -145,6 +145,13 @@ func start(ctx context.Context, s *session.Session, m session.Conn, res action.E
 	done, err := follow(ctx, s, m, tags, wait)
 	if errors.Is(err, errTimeout) {
 		return session.Advise(fmt.Errorf("cannot wait any longer: timed out after %s, operation %s still runs", wait, op), "check the result with: scarab show-operation "+op)
+	}
+	if errors.Is(err, context.Canceled) {
+		ids := make([]string, len(tags))
+		for i, t := range tags {
+			ids[i] = untag(t)
+		}
+		return session.Advise(err, fmt.Sprintf("operation %s goes on; see it: scarab show-operation %s; end it: scarab cancel-task %s", op, op, strings.Join(ids, " ")))
 	}
 	if err != nil {
 		return err

@@ -220,12 +220,32 @@ func cancelTaskCommand(s *session.Session) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		for i, r := range res.Results {
-			if r.Error != nil {
-				return fmt.Errorf("cannot cancel task %s: %w", args[min(i, len(args)-1)], r.Error)
-			}
-		}
-		s.Info("Cancelled: %s", strings.Join(args, ", "))
-		return nil
+		return cancelled(s, args, res.Results)
 	})
+}
+
+// cancelled tells what became of each task: one that had ended before is not cancelled.
+func cancelled(s *session.Session, ids []string, results []action.ActionResult) error {
+	var now, later []string
+	var errs []error
+	for i, r := range results {
+		id := ids[min(i, len(ids)-1)]
+		switch {
+		case r.Error != nil:
+			errs = append(errs, fmt.Errorf("cannot cancel task %s: %w", id, r.Error))
+		case r.Status == "aborting":
+			later = append(later, id)
+		case r.Status == "cancelled" || r.Status == "aborted" || r.Status == "":
+			now = append(now, id)
+		default:
+			errs = append(errs, session.Advise(fmt.Errorf("cannot cancel task %s: it is %s already", id, r.Status), "see its result: scarab show-task "+id))
+		}
+	}
+	if len(now) > 0 {
+		s.Info("Cancelled: %s", strings.Join(now, ", "))
+	}
+	if len(later) > 0 {
+		s.Info("Asked to end: %s", strings.Join(later, ", "))
+	}
+	return errors.Join(errs...)
 }

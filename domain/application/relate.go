@@ -37,11 +37,16 @@ func Relate(tx *state.Tx, s state.Scope, a, b string, now time.Time) (relation.R
 		if app.Life != life.Alive {
 			return relation.Row{}, &DyingError{fmt.Sprintf("application %q", e.Application)}
 		}
+		container = container || e.Scope == charm.ScopeContainer
+		eps = append(eps, endpointOf(e, app.Subordinate))
+	}
+	if err := relation.Free(tx, s, eps); err != nil {
+		return relation.Row{}, err
+	}
+	for _, e := range pair {
 		if err := checkLimit(tx, s, e); err != nil {
 			return relation.Row{}, err
 		}
-		container = container || e.Scope == charm.ScopeContainer
-		eps = append(eps, endpointOf(e, app.Subordinate))
 	}
 	if container {
 		if !x.app.Subordinate && !y.app.Subordinate {

@@ -159,19 +159,14 @@ func (r Row) Sides(a names.Application) (local, remote Endpoint, ok bool) {
 
 // Add makes a relation. Endpoints come in any order.
 func Add(tx *state.Tx, s state.Scope, eps []Endpoint, now time.Time) (Row, error) {
-	slices.SortFunc(eps, func(a, b Endpoint) int { return rank(a.Role) - rank(b.Role) })
-	r := Row{Endpoints: eps, Scope: "global", Life: life.Alive, Created: now}
-	for i, e := range eps {
-		if i > 0 {
-			r.Key += " "
-		}
-		r.Key += names.Relation(e.String())
+	r := Row{Key: KeyOf(eps), Endpoints: eps, Scope: "global", Life: life.Alive, Created: now}
+	for _, e := range eps {
 		if e.Scope == "container" {
 			r.Scope = "container"
 		}
 	}
-	if _, err := ByKey(tx, s, r.Key); err == nil {
-		return Row{}, &ExistsError{r.Key}
+	if err := Free(tx, s, eps); err != nil {
+		return Row{}, err
 	}
 	id, err := sequence.Next(tx, s, "relation", 0)
 	if err != nil {
@@ -187,6 +182,28 @@ func Add(tx *state.Tx, s state.Scope, eps []Endpoint, now time.Time) (Row, error
 		return Row{}, err
 	}
 	return r, status.Set(tx, s, status.OfRelation(strconv.Itoa(id)), status.Entry{Status: "joining", Since: now})
+}
+
+// KeyOf puts the endpoints of a relation in order and returns its key.
+func KeyOf(eps []Endpoint) names.Relation {
+	slices.SortFunc(eps, func(a, b Endpoint) int { return rank(a.Role) - rank(b.Role) })
+	var key names.Relation
+	for i, e := range eps {
+		if i > 0 {
+			key += " "
+		}
+		key += names.Relation(e.String())
+	}
+	return key
+}
+
+// Free fails if these endpoints are related already.
+func Free(r state.Reader, s state.Scope, eps []Endpoint) error {
+	key := KeyOf(eps)
+	if _, err := ByKey(r, s, key); err == nil {
+		return &ExistsError{key}
+	}
+	return nil
 }
 
 func rank(role string) int {
