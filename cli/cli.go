@@ -49,7 +49,7 @@ func usage(err error) error {
 	for _, p := range []string{"unknown command", "unknown flag", "unknown shorthand", "flag needs an argument", "invalid argument", "bad flag syntax"} {
 		if strings.HasPrefix(err.Error(), p) {
 			text, _, _ := strings.Cut(err.Error(), "\n")
-			return session.Advise(&session.Usage{Text: "cannot understand the command line: " + text}, "see: scarab help, or scarab COMMAND --help")
+			return session.Advise(&session.Usage{Text: "cannot understand the command line: " + text}, "see: scarab help")
 		}
 	}
 	return err
@@ -72,8 +72,12 @@ func Root(s *session.Session) *cobra.Command {
 	root.SuggestionsMinimumDistance = 2
 	root.SetOut(s.Stdout)
 	root.SetErr(s.Stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return &session.Usage{Text: "cannot understand the command line: " + err.Error()}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		wrong := &session.Usage{Text: "cannot understand the command line: " + err.Error()}
+		if c == root {
+			return session.Advise(wrong, "see: scarab help")
+		}
+		return session.Advise(wrong, "see the help: scarab help "+strings.TrimPrefix(c.CommandPath(), root.Name()+" "))
 	})
 	s.Global(root)
 	for _, g := range []struct{ id, title string }{

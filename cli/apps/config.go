@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"gopkg.in/yaml.v3"
 
 	"github.com/scarab-ops/scarab/cli/output"
 	"github.com/scarab-ops/scarab/cli/session"
@@ -119,6 +120,14 @@ func changeConfig(ctx context.Context, s *session.Session, m *session.Model, app
 		if err != nil {
 			return fmt.Errorf("cannot read the configuration: %w", err)
 		}
+		var m map[string]any
+		if err := yaml.Unmarshal(data, &m); err != nil {
+			return fmt.Errorf("cannot read the configuration in %s: %w", file, err)
+		}
+		if _, ok := m[app]; !ok && m["settings"] == nil { // as this command prints it
+			return session.Advise(fmt.Errorf("cannot use the configuration in %s: it has no entry for application %q", file, app),
+				fmt.Sprintf("begin the file with the line %q, and indent the options below it", app+":"))
+		}
 		text = string(data)
 	}
 	if len(reset) > 0 {
@@ -129,7 +138,7 @@ func changeConfig(ctx context.Context, s *session.Session, m *session.Model, app
 			err = session.Errors(res.Results, []string{app})
 		}
 		if err != nil {
-			return fmt.Errorf("cannot reset the configuration of %q: %w", app, err)
+			return optionHint(fmt.Errorf("cannot reset the configuration of %q: %w", app, err), app)
 		}
 	}
 	if len(set) == 0 && text == "" {
@@ -142,9 +151,17 @@ func changeConfig(ctx context.Context, s *session.Session, m *session.Model, app
 		err = session.Errors(res.Results, []string{app})
 	}
 	if err != nil {
-		return fmt.Errorf("cannot set the configuration of %q: %w", app, err)
+		return optionHint(fmt.Errorf("cannot set the configuration of %q: %w", app, err), app)
 	}
 	return nil
+}
+
+// optionHint says where the options are.
+func optionHint(err error, app string) error {
+	if err == nil || !strings.Contains(err.Error(), "unknown option") {
+		return err
+	}
+	return session.Advise(err, "see the options there are: scarab config "+app)
 }
 
 func trustCommand(s *session.Session) *cobra.Command {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -147,7 +148,7 @@ func deploy(ctx context.Context, s *session.Session, f deployFlags, ref, name st
 		err = session.Errors(res.Results, []string{plan.Application})
 	}
 	if err != nil {
-		return fmt.Errorf("cannot deploy %q: %w", plan.Application, err)
+		return optionHint(session.Because(fmt.Sprintf("cannot deploy %q", plan.Application), err), plan.Application)
 	}
 	on := ""
 	if b := deployedBase(ctx, m, plan); b != nil {
@@ -193,6 +194,9 @@ func openCharm(path string, dir bool, p *session.Progress) (*charm.Charm, io.Rea
 		}
 		return ch, f, func() { f.Close() }, nil //nolint:errcheck // read only
 	}
+	if err := aCharm(path); err != nil {
+		return nil, nil, nil, err
+	}
 	p.Report(session.Step{Name: "pack the charm"})
 	tmp, err := os.CreateTemp("", "scarab-charm-*")
 	if err != nil {
@@ -206,6 +210,36 @@ func openCharm(path string, dir bool, p *session.Progress) (*charm.Charm, io.Rea
 	}
 	p.Report(session.Step{Name: "pack the charm", Done: true, Note: strings.Join(warnings, "; ")})
 	return ch, tmp, cleanup, nil
+}
+
+// aCharm tells a folder that is no charm, and which charms are in it.
+func aCharm(dir string) error {
+	is := func(d string) bool {
+		for _, f := range []string{"metadata.yaml", "charmcraft.yaml"} {
+			if _, err := os.Stat(filepath.Join(d, f)); err == nil {
+				return true
+			}
+		}
+		return false
+	}
+	if is(dir) {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("cannot read %s: %w", dir, err)
+	}
+	var inside []string
+	for _, e := range entries {
+		if len(inside) < 10 && e.IsDir() && is(filepath.Join(dir, e.Name())) {
+			inside = append(inside, filepath.Join(dir, e.Name()))
+		}
+	}
+	err = fmt.Errorf("cannot deploy %s: it is no charm, as it has neither metadata.yaml nor charmcraft.yaml", dir)
+	if len(inside) > 0 {
+		return session.Advise(err, "there are charms in it, deploy one: scarab deploy "+strings.Join(inside, ", "))
+	}
+	return session.Advise(err, "give the path of a charm's directory or of a .charm file")
 }
 
 func packCharm(tmp *os.File, dir string) (*charm.Charm, []string, error) {
@@ -305,12 +339,13 @@ func deployConfig(s *session.Session, args []string, app string) (map[string]str
 		if err != nil {
 			return nil, "", fmt.Errorf("cannot read the configuration: %w", err)
 		}
-		var m map[string]map[string]any
+		var m map[string]any
 		if err := yaml.Unmarshal(data, &m); err != nil {
 			return nil, "", fmt.Errorf("cannot read the configuration in %s: %w", a, err)
 		}
 		if _, ok := m[app]; !ok {
-			return nil, "", fmt.Errorf("cannot use the configuration in %s: it has no entry for application %q", a, app)
+			return nil, "", session.Advise(fmt.Errorf("cannot use the configuration in %s: it has no entry for application %q", a, app),
+				fmt.Sprintf("begin the file with the line %q, and indent the options below it", app+":"))
 		}
 		file = string(data)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -125,12 +126,14 @@ func (r *remover) preview(ctx context.Context, m *session.Model) error {
 	if err != nil {
 		return err
 	}
-	if !r.f.dryRun {
-		r.s.Info("WARNING! This command will remove:")
-	} else {
-		r.s.Info("This would remove:")
-	}
 	var errs []error
+	something := slices.ContainsFunc(effects, func(e effect) bool { return e.err == nil })
+	switch {
+	case something && r.f.dryRun:
+		r.s.Info("This would remove:")
+	case something:
+		r.s.Info("WARNING! This command will remove:")
+	}
 	for _, e := range effects {
 		if e.err != nil {
 			errs = append(errs, fmt.Errorf("cannot remove %s %s: %w", r.kind, e.name, e.err))

@@ -2,7 +2,7 @@ package apps
 
 import (
 	"context"
-	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -40,10 +40,10 @@ func resolvedCommand(s *session.Session) *cobra.Command {
 		if err == nil {
 			err = session.Errors(res.Results, args)
 		}
-		if err != nil {
-			return fmt.Errorf("cannot resolve: %w", err)
+		if err != nil && strings.Contains(err.Error(), "not in an error state") {
+			err = session.Advise(err, "see how it is: scarab why "+strings.Join(args[:min(1, len(args))], ""))
 		}
-		return nil
+		return session.Because("cannot resolve", err)
 	})
 	c.Flags().BoolVar(&noRetry, "no-retry", false, "Do not run the failed hook again")
 	c.Flags().BoolVar(&all, "all", false, "All units in error")

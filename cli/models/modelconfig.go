@@ -43,7 +43,11 @@ func modelConfigCommand(s *session.Session) *cobra.Command {
 		}
 		if len(set) > 0 {
 			if err := session.Run(ctx, m, "ModelConfig", "ModelSet", modelconfig.ModelSet{Config: set}); err != nil {
-				return fmt.Errorf("cannot set the configuration of model %q: %w", m.Name, err)
+				err = fmt.Errorf("cannot set the configuration of model %q: %w", m.Name, err)
+				if strings.Contains(err.Error(), "unknown option") {
+					return session.Advise(err, "see the options there are: scarab model-config")
+				}
+				return err
 			}
 		}
 		return nil

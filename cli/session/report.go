@@ -61,11 +61,7 @@ func (s *Session) advice(err error) string {
 	}
 	var usage *Usage
 	if errors.As(err, &usage) {
-		name := s.command
-		if name == "" {
-			name = "COMMAND"
-		}
-		return "see the command's help: scarab help " + name
+		return strings.TrimSpace("see the help: scarab help " + s.command)
 	}
 	return ""
 }

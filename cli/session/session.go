@@ -7,6 +7,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -159,6 +160,14 @@ func Advise(err error, hint string) error {
 		return nil
 	}
 	return &Advised{Err: err, Hint: hint}
+}
+
+// Because puts what was wanted before the cause, unless the cause begins by saying it.
+func Because(what string, err error) error {
+	if err == nil || strings.HasPrefix(err.Error(), what) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // ExitError ends the client with the exit code of something it ran, with at most one line of its own.
