@@ -52,7 +52,7 @@ test: setup setup-test build $(TESTSUM) ## everything that must hold, race detec
 
 .PHONY: conformance
 conformance: setup setup-test build $(TESTSUM) ## charms written to check semantics, on real machines
-	@SCARAB_BIN=$(BIN) SCARAB_LONG=1 $(TESTSUM) -name conformance -v -- -timeout 60m ./tests/conformance/...
+	@SCARAB_BIN=$(BIN) SCARAB_LONG=1 $(TESTSUM) -name conformance -v -- -timeout 60m ./tests/conformance/... ./agent/unit
 
 .PHONY: threats
 threats: setup setup-test build $(TESTSUM) ## attacks that must fail, each shown to succeed without its control
