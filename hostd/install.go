@@ -139,13 +139,26 @@ func Uninstall(ctx context.Context, inst Installation, report func(string)) erro
 		return err
 	}
 	cfg.fill()
-	if err := start(ctx, inst, cfg.Socket); err != nil {
-		return err
+	if !answers(ctx, cfg.Socket) {
+		if err := stopUnit(ctx); err != nil {
+			return err
+		}
+		if err := unanswering(ctx, &inst, &cfg); err != nil {
+			return err
+		}
 	}
-	client := hostapi.NewClient(cfg.Socket)
-	defer client.Close()
-	if err := client.Shutdown(ctx, report); err != nil {
-		return err
+	if err := removeAll(ctx, inst, cfg.Socket, report); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		// It answers, but cannot do it, or not in time: a new one may.
+		report("the supervisor cannot do it (" + err.Error() + "); a new one tries")
+		if err := errors.Join(stopUnit(ctx), unanswering(ctx, &inst, &cfg)); err != nil {
+			return err
+		}
+		if err := removeAll(ctx, inst, cfg.Socket, report); err != nil {
+			return err
+		}
 	}
 	if underSystemd() {
 		if err := systemctl(ctx, "disable", "--now", unitName); err != nil {
@@ -155,7 +168,7 @@ func Uninstall(ctx context.Context, inst Installation, report func(string)) erro
 			return fmt.Errorf("cannot remove the unit: %w", err)
 		}
 	}
-	if err := awaitEnd(ctx, cfg.Socket); err != nil {
+	if err := awaitEnd(ctx, &inst, &cfg); err != nil {
 		return err
 	}
 	if err := os.Remove(inst.File); err != nil {
@@ -164,18 +177,51 @@ func Uninstall(ctx context.Context, inst Installation, report func(string)) erro
 	return nil
 }
 
-// awaitEnd waits until a supervisor is gone. It takes its socket away as one of
-// the last things; one that was killed meanwhile leaves it.
-func awaitEnd(ctx context.Context, socket string) error {
-	for end := time.Now().Add(5 * time.Second); ; {
-		_, err := os.Lstat(socket)
-		if errors.Is(err, os.ErrNotExist) || time.Now().After(end) && !answers(ctx, socket) {
-			return nil
-		}
-		if err := pause(ctx); err != nil {
+// shutdownPatience bounds what a supervisor needs to remove everything.
+const shutdownPatience = 50 * time.Second
+
+// removeAll has the supervisor remove everything, which is started if it does
+// not run.
+func removeAll(ctx context.Context, inst Installation, socket string, report func(string)) error {
+	if err := start(ctx, inst, socket); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, shutdownPatience)
+	defer cancel()
+	client := hostapi.NewClient(socket)
+	defer client.Close()
+	return client.Shutdown(ctx, report)
+}
+
+// stopUnit keeps systemd from starting again what is about to be ended.
+func stopUnit(ctx context.Context) error {
+	if !underSystemd() {
+		return nil
+	}
+	err := exec.CommandContext(ctx, "systemctl", "cat", unitName).Run()
+	if err != nil {
+		return nil // there is no such unit
+	}
+	return systemctl(ctx, "stop", unitName)
+}
+
+// awaitEnd waits until a supervisor is gone, process and all: one that goes on
+// would be in the way of the next. It is not waited for without end.
+func awaitEnd(ctx context.Context, inst *Installation, cfg *Config) error {
+	all := supervisors(inst, cfg)
+	defer release(all)
+	if !awaitAll(ctx, all, 5*time.Second) {
+		if err := unanswering(ctx, inst, cfg); err != nil {
 			return err
 		}
 	}
+	if err := end(ctx, controllers(cfg)); err != nil {
+		return err
+	}
+	if err := os.Remove(cfg.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot remove the supervisor's socket: %w", err)
+	}
+	return nil
 }
 
 func answers(ctx context.Context, socket string) bool {
