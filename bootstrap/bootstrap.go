@@ -72,6 +72,11 @@ func Start(ctx context.Context, paths Paths, r Request, report Report) (c Contro
 		kind, why := hostd.NextRung()
 		return weakness{kind, why}, nil
 	})
+	if paths.begun() && !r.CheckOnly { // and is not going on, or there would be no lock
+		if err := b.step("take back a bootstrap that was killed", func() error { return remove(ctx, paths, func(string) {}) }); err != nil {
+			return c, err
+		}
+	}
 	if err := b.step("check this host", b.check); err != nil || r.CheckOnly {
 		return c, err
 	}
@@ -87,6 +92,9 @@ func Start(ctx context.Context, paths Paths, r Request, report Report) (c Contro
 const minFree = 2 << 30
 
 func (b *builder) check() error {
+	if b.paths.begun() { // the next bootstrap takes it back first
+		return b.checkPrograms()
+	}
 	if cfg, err := hostd.LoadConfig(b.paths.host()); err == nil {
 		e := &RunningError{UUID: names.ControllerID(cfg.ControllerID)}
 		if len(cfg.HostTCP) > 0 {
@@ -94,13 +102,15 @@ func (b *builder) check() error {
 		}
 		return e
 	}
+	if m, found, err := b.paths.readMark(); found || err != nil {
+		return errors.Join(err, fmt.Errorf("cannot bootstrap: %s holds what is left of controller %s; end its removal with: scarab kill-controller %s",
+			b.paths.Lib, m.UUID, m.UUID))
+	}
 	if _, err := os.Stat(b.paths.data()); err == nil {
 		return fmt.Errorf("cannot bootstrap: %s holds the data of an earlier controller; move it away or remove it", b.paths.data())
 	}
-	for _, p := range programs() {
-		if _, err := os.Stat(filepath.Join(b.paths.Programs, p)); err != nil {
-			return fmt.Errorf("cannot bootstrap: the program %s is not beside scarab in %s; run: make build", p, b.paths.Programs)
-		}
+	if err := b.checkPrograms(); err != nil {
+		return err
 	}
 	//nolint:noctx // it binds, or fails at once
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(b.req.APIPort)))
@@ -116,6 +126,15 @@ func (b *builder) check() error {
 	}
 	if b.req.CheckOnly {
 		b.warn()
+	}
+	return nil
+}
+
+func (b *builder) checkPrograms() error {
+	for _, p := range programs() {
+		if _, err := os.Stat(filepath.Join(b.paths.Programs, p)); err != nil {
+			return fmt.Errorf("cannot bootstrap: the program %s is not beside scarab in %s; run: make build", p, b.paths.Programs)
+		}
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func (b *builder) build(ctx context.Context) (Controller, error) {
 	if err := os.Remove(b.paths.reserve()); err != nil {
 		return b.c, fmt.Errorf("cannot bootstrap: %w", err)
 	}
-	return b.c, nil
+	return b.c, b.paths.mark(Mark{Name: b.req.Name, UUID: b.c.UUID, Ready: true})
 }
 
 // room says what to do about a full disk. What could not even write why it
@@ -140,6 +140,9 @@ func (b *builder) reserve() error {
 }
 
 func (b *builder) install() error {
+	if err := b.paths.mark(Mark{Name: b.req.Name, UUID: b.c.UUID}); err != nil {
+		return err
+	}
 	uid, gid := controllerUser()
 	for dir, m := range map[string]os.FileMode{b.paths.Lib: 0o711, b.paths.bin(): 0o755, b.paths.Log: 0o711} {
 		m = mode(m)
@@ -207,7 +210,7 @@ func (b *builder) start(ctx context.Context) error {
 	data := b.paths.data()
 	uid, gid := controllerUser()
 	return hostd.Install(ctx, b.paths.installation(), hostd.Config{
-		Version: Version, Socket: b.paths.socket(), Images: filepath.Join(b.paths.Cache, "images"),
+		Version: Version, Socket: b.paths.socket(), Images: b.paths.images(),
 		Dir: b.paths.Lib, RunDir: filepath.Join(b.paths.Run, "machines"),
 		ControllerID: string(b.c.UUID), HostFiles: []string{b.paths.bin()}, HostTCP: []uint16{uint16(b.req.APIPort)},
 		Controller: &hostd.ControllerConfig{
@@ -334,7 +337,9 @@ func (b *builder) said() error {
 
 // says tells whether a line of the controller's log gives a reason: its own, or
 // of the store's when it could not go on.
-func says(line string) bool { return strings.HasPrefix(line, "ERROR") || strings.HasPrefix(line, "panic: ") }
+func says(line string) bool {
+	return strings.HasPrefix(line, "ERROR") || strings.HasPrefix(line, "panic: ")
+}
 
 // lastLine is the last line of a log that tells of an error, or of anything.
 func lastLine(name string) string {

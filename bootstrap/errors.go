@@ -32,6 +32,9 @@ func Here(paths Paths, id names.ControllerID) (bool, error) {
 	if !errors.Is(err, os.ErrNotExist) {
 		return false, err
 	}
+	if m, found, err := paths.readMark(); err == nil && found {
+		return m.UUID == id, nil
+	}
 	for _, dir := range []string{paths.data(), paths.keys()} {
 		if _, err := os.Lstat(dir); err == nil {
 			return true, nil

@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if container.IsInit(os.Args) {
 		container.InitMain()
 	}
+	if text := os.Getenv(childEnv); text != "" {
+		os.Exit(childMain(text))
+	}
 	if os.Getenv(hostEnv) != "" {
 		os.Exit(hostMain())
 	}

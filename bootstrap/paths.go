@@ -111,6 +111,8 @@ func (p Paths) init() string   { return filepath.Join(p.keys(), "init.json") }
 func (p Paths) host() string   { return filepath.Join(p.Lib, "host.json") }
 func (p Paths) socket() string { return filepath.Join(p.Run, "host", "host.sock") }
 
+func (p Paths) images() string        { return filepath.Join(p.Cache, "images") }
+func (p Paths) markFile() string      { return filepath.Join(p.Lib, "bootstrap.json") }
 func (p Paths) reserve() string       { return filepath.Join(p.Lib, ".reserve") }
 func (p Paths) hostLog() string       { return filepath.Join(p.Log, "host.log") }
 func (p Paths) controllerLog() string { return filepath.Join(p.Log, "controller.log") }

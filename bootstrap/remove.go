@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scarab-ops/scarab/hostd"
+	"github.com/scarab-ops/scarab/image"
 	"github.com/scarab-ops/scarab/names"
 )
 
@@ -64,9 +65,8 @@ func Destroy(ctx context.Context, paths Paths, id names.ControllerID, report Rep
 		return err
 	}
 	defer unlock()
-	cfg, err := hostd.LoadConfig(paths.host())
-	if err == nil && id != "" && cfg.ControllerID != string(id) {
-		return fmt.Errorf("cannot destroy: this host runs the controller %s, not %s", cfg.ControllerID, id)
+	if err := own(paths, id); err != nil {
+		return err
 	}
 	report("remove machines, network and controller", false, nil)
 	err = remove(ctx, paths, func(s string) { report(s, false, nil) })
@@ -74,21 +74,43 @@ func Destroy(ctx context.Context, paths Paths, id names.ControllerID, report Rep
 	return err
 }
 
+// own refuses what belongs to another controller than the one that is meant.
+func own(paths Paths, id names.ControllerID) error {
+	cfg, err := hostd.LoadConfig(paths.host())
+	if err == nil && id != "" && cfg.ControllerID != string(id) {
+		return fmt.Errorf("cannot destroy: this host runs the controller %s, not %s", cfg.ControllerID, id)
+	}
+	m, found, merr := paths.readMark()
+	if errors.Is(err, os.ErrNotExist) && merr == nil && found && id != "" && m.UUID != id {
+		return fmt.Errorf("cannot destroy: this host holds the controller %s, not %s", m.UUID, id)
+	}
+	return nil
+}
+
 func remove(ctx context.Context, p Paths, report func(string)) error {
 	if err := hostd.Uninstall(ctx, p.installation(), report); err != nil {
 		return err
 	}
 	var errs []error
+	if os.Geteuid() == 0 { // an ordinary user's are swept by his supervisor, who has their ids
+		errs = append(errs, (&image.Store{Dir: p.images()}).Sweep())
+	}
 	for _, dir := range []string{p.data(), p.keys(), p.bin(), p.Log, p.Run} {
 		errs = append(errs, os.RemoveAll(dir))
 	}
 	left, err := os.ReadDir(p.Lib)
 	if err == nil {
 		for _, e := range left {
-			if e.Name() != ".bootstrap.lock" {
-				errs = append(errs, os.RemoveAll(filepath.Join(p.Lib, e.Name())))
+			if name := filepath.Join(p.Lib, e.Name()); e.Name() != ".bootstrap.lock" && name != p.markFile() {
+				errs = append(errs, os.RemoveAll(name))
 			}
 		}
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if err := os.Remove(p.markFile()); err != nil && !errors.Is(err, os.ErrNotExist) { // the last
+		return fmt.Errorf("cannot remove the record of the bootstrap: %w", err)
+	}
+	return nil
 }

@@ -162,6 +162,9 @@ func runHere(ctx context.Context, cfg Config, r rung, out *outside) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := &server{cfg: cfg, rung: r, machines: machines, images: imagesOf(&cfg), quit: cancel}
+	if err := s.images.Sweep(); err != nil {
+		cfg.Log.Warn("what a killed build left cannot be removed", "error", err)
+	}
 	var own *child
 	if out == nil {
 		own = newChild(cfg.Controller, filepath.Join(cfg.Machines.RunDir, "controller.json"), cfg.Log)

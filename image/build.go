@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 )
 
 // packages are what authors of charms expect of a cloud's image.
@@ -120,15 +119,19 @@ func (s *Store) build(ctx context.Context, name string, progress func(string)) (
 	if err := apt.Check(); err != nil {
 		return Image{}, err
 	}
-	tmp, err := os.MkdirTemp("", "scarab-image-")
+	if err := s.Sweep(); err != nil {
+		return Image{}, err
+	}
+	tmp, release, err := s.workspace()
 	if err != nil {
 		return Image{}, fmt.Errorf("cannot build image %s: %w", name, err)
 	}
-	defer func() { _ = os.RemoveAll(tmp) }()
-	// apt drops its privileges to read these.
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return Image{}, fmt.Errorf("cannot build image %s: %w", name, err)
-	}
+	img, err := s.buildIn(ctx, tmp, name, suite, apt, progress)
+	return img, errors.Join(err, release())
+}
+
+// buildIn builds in a folder.
+func (s *Store) buildIn(ctx context.Context, tmp, name, suite string, apt *Apt, progress func(string)) (Image, error) {
 	sources := filepath.Join(tmp, "debian.sources")
 	if err := os.WriteFile(sources, []byte(apt.Sources(suite)), 0o644); err != nil {
 		return Image{}, fmt.Errorf("cannot build image %s: %w", name, err)
@@ -160,31 +163,40 @@ func (s *Store) runBuild(ctx context.Context, name string, args []string, tmp st
 	progress("building image " + name + " from signed packages")
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it cleans up after itself
-	cmd.WaitDelay = 20 * time.Second
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TMPDIR=" + tmp, "DEBIAN_FRONTEND=noninteractive"}
-	report := &steps{progress: progress}
-	cmd.Stderr = report
-	out, err := cmd.StdoutPipe()
+	// An absolute name: in a build of its own it is looked for anew.
+	tool, err := exec.LookPath("mmdebstrap")
 	if err != nil {
 		return Image{}, fmt.Errorf("cannot build image %s: %w", name, err)
 	}
-	if err := cmd.Start(); err != nil {
+	argv := append(append(apart(ctx), tool), args...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "TMPDIR=" + tmp, "DEBIAN_FRONTEND=noninteractive"}
+	report := &steps{progress: progress}
+	cmd.Stderr = report
+	pr, pw := io.Pipe()
+	cmd.Stdout = pw // copied until the tool has ended, or a moment after it was made to
+	wait, err := startTree(cmd)
+	if err != nil {
 		return Image{}, fmt.Errorf("cannot build image %s: %w", name, err)
 	}
 	// A stream that ends early must not become an image: it is recorded only
 	// after the tool said that all went well.
-	pr, pw := io.Pipe()
+	ended := make(chan struct{})
 	go func() {
-		_, err := io.Copy(pw, out)
-		if err = errors.Join(err, cmd.Wait()); err != nil {
+		defer close(ended)
+		err := wait()
+		if err != nil {
 			err = fmt.Errorf("mmdebstrap: %w: %s", err, report.tail())
 		}
 		_ = pw.CloseWithError(err)
 	}()
-	defer pr.Close()
-	return s.keep(ctx, name, "packages", pr)
+	img, err := s.keep(ctx, name, "packages", pr)
+	if err != nil {
+		cancel()
+	}
+	_ = pr.Close()
+	<-ended // its folder is about to go
+	return img, err
 }
 
 // ensureTool installs mmdebstrap if it is missing.
