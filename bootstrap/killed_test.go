@@ -94,12 +94,15 @@ func TestKilled(t *testing.T) {
 		"check this host true", "install programs false", "install programs true", "start the host's supervisor and the controller false",
 		"start the host's supervisor and the controller true", "write the controller's first record true", "wait for the API false",
 	} {
+		began := time.Now()
 		killAt(t, childOrder{paths, req}, line)
+		killed := time.Since(began)
 		if i%2 == 0 {
 			works(t, paths, req)
 		} else {
 			takeDown(t, paths)
 		}
+		t.Logf("%s: killed after %s, right again after %s", line, killed.Round(time.Millisecond), (time.Since(began) - killed).Round(time.Millisecond))
 		untouched(t, dir)
 	}
 }
@@ -154,7 +157,9 @@ func TestKilledInImageBuild(t *testing.T) {
 	killAt(t, childOrder{mirror, req}, "prepare the base image: stuck", "PATH="+bin+":"+os.Getenv("PATH"))
 	began := time.Now()
 	takeDown(t, mirror)
-	if took := time.Since(began); took > 20*time.Second {
+	took := time.Since(began)
+	t.Logf("taken down in %s", took)
+	if took > 20*time.Second {
 		t.Errorf("it took %s", took)
 	}
 	if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || strings.Contains(string(mounts), dir) {
