@@ -41,7 +41,10 @@ quickstart-down: ## remove what quickstart made; caches and installed packages s
 
 .PHONY: purge
 purge: quickstart-down ## quickstart-down, and remove the caches too
-	@rm -rf /var/cache/scarab
+	@if [ -e /var/lib/scarab/host.json ]; then
+	  echo "ERROR cannot remove the caches: a controller of this host uses them" >&2; exit 1
+	fi
+	rm -rf --one-file-system /var/cache/scarab
 
 .PHONY: test
 test: setup setup-test build $(TESTSUM) ## everything that must hold, race detector on

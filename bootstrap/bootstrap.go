@@ -93,6 +93,7 @@ const minFree = 2 << 30
 
 func (b *builder) check() error {
 	if b.paths.begun() { // the next bootstrap takes it back first
+		b.warn()
 		return b.checkPrograms()
 	}
 	if cfg, err := hostd.LoadConfig(b.paths.host()); err == nil {

@@ -181,6 +181,9 @@ func (h *harness) hook(unit, name string) {
 	if err != nil {
 		h.t.Fatalf("%s of %s: %v\n%s\nlog: %s", name, unit, err, out, strings.Join(h.m.Log, "\n"))
 	}
+	if strings.Contains(string(out), "expected: ") { // it would be a warning in everybody's log
+		h.t.Errorf("%s of %s complains of what is expected:\n%s", name, unit, out)
+	}
 }
 
 // run runs a command that a charm installed on a unit.

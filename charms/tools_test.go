@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		"state-get": stateGet, "state-set": stateSet, "application-version-set": versionSet,
 		"action-get": actionGet, "action-set": actionSet, "action-fail": actionFail,
 		// Programs of the system that would change the host.
-		"apt-get": nothing, "chown": nothing, "useradd": nothing, "id": nothing, "systemctl": nil, "nats-server": nil,
+		"apt-get": nothing, "chown": nothing, "useradd": nothing, "id": unknown, "systemctl": nil, "nats-server": nil,
 	}
 	name := filepath.Base(os.Args[0])
 	f, ok := tools[name]
@@ -130,6 +130,7 @@ func (c *call) leader() bool {
 }
 
 func nothing(*call) (any, error)     { return nil, nil }
+func unknown(*call) (any, error)     { return nil, errors.New("expected: no such user") }
 func configGet(c *call) (any, error) { return c.m.Apps[c.app], nil }
 func isLeader(c *call) (any, error)  { return c.leader(), nil }
 

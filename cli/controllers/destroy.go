@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +13,7 @@ import (
 	"github.com/scarab-ops/scarab/cli/session"
 	"github.com/scarab-ops/scarab/names"
 	"github.com/scarab-ops/scarab/wire"
+	"github.com/scarab-ops/scarab/wire/client"
 	"github.com/scarab-ops/scarab/wire/controller"
 )
 
@@ -50,14 +53,23 @@ func killControllerCommand(s *session.Session) *cobra.Command {
 	c := s.Command(session.Spec{
 		Names: "controller", Use: "kill-controller CONTROLLER", Short: "Destroy a controller by all means", Group: group, Min: 1, Max: 1,
 		Long: `
-Destroys a controller with all its models, waits for their end at most for --timeout, and then takes down what is left, even when the
-controller does not answer. A controller of this host that the client's files do not know can be named by its UUID.`,
+Destroys a controller with all its models. They have --timeout to end by themselves, with the stop hooks of their charms; then everything is
+taken down as it is, even when the controller does not answer. A controller of this host that the client's files do not know can be named by its UUID.`,
 		Example: "scarab kill-controller prod\nscarab kill-controller prod --timeout 30s --no-prompt",
 	}, func(ctx context.Context, args []string) error { return destroy(ctx, s, f, args[0]) })
-	c.Flags().DurationVarP(&f.timeout, "timeout", "t", 5*time.Minute, "How long to wait for the models")
+	c.Flags().DurationVarP(&f.timeout, "timeout", "t", killPatience, "How long the models have to end by themselves")
 	c.Flags().BoolVar(&f.noPrompt, "no-prompt", false, "Do not ask")
 	return c
 }
+
+const (
+	// killPatience is what well-behaved charms need to stop; killing is not about the others.
+	killPatience = 8 * time.Second
+	// killStep is how long each step of a killed model's end waits for an agent.
+	killStep = 3 * time.Second
+	// namesAfter is when it is said what exactly is waited for.
+	namesAfter = 3 * time.Second
+)
 
 func destroy(ctx context.Context, s *session.Session, f destroyFlags, name string) error {
 	b, err := s.Bootstrapper()
@@ -85,7 +97,7 @@ func destroy(ctx context.Context, s *session.Session, f destroyFlags, name strin
 	p := s.Progress()
 	defer p.End()
 	if c != nil {
-		if err := endModels(ctx, c, f, p); err != nil {
+		if err := endModels(ctx, s, c, f, p); err != nil {
 			if !f.kill || errors.Is(err, context.Canceled) {
 				return err
 			}
@@ -148,18 +160,40 @@ func destroyUnknown(ctx context.Context, s *session.Session, b session.Bootstrap
 	if err := b.Destroy(ctx, session.DestroyRequest{Name: uuid, Cloud: "localhost", ControllerUUID: uuid, Kill: true}, p.Report); err != nil {
 		return session.Advise(fmt.Errorf("cannot take down controller %s: %w", uuid, err), "run the command again; it goes on where it ended")
 	}
+	if err := forget(context.WithoutCancel(ctx), s, uuid); err != nil {
+		return err
+	}
 	s.Info("Controller %s is gone after %s.", uuid, p.Elapsed().Round(100*time.Millisecond))
 	return nil
 }
 
+// forget removes what the client's files hold of a controller that is gone, under whatever names.
+func forget(ctx context.Context, s *session.Session, uuid string) error {
+	known, _, err := s.Store().Controllers()
+	if err != nil {
+		return err
+	}
+	for name, c := range known {
+		if c.UUID == uuid {
+			if err := s.Store().RemoveController(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // endModels asks the controller to end its models and follows them until none is left.
-func endModels(ctx context.Context, c *session.Controller, f destroyFlags, p *session.Progress) error {
+func endModels(ctx context.Context, s *session.Session, c *session.Controller, f destroyFlags, p *session.Progress) error {
 	args := controller.DestroyControllerArgs{DestroyModels: f.all, Force: f.force}
 	if f.destroyStorage || f.releaseStorage {
 		args.DestroyStorage = &f.destroyStorage
 	}
 	if f.force {
 		wait := time.Minute
+		if f.kill {
+			wait = min(killStep, f.timeout)
+		}
 		if f.noWait {
 			wait = 0
 		}
@@ -178,14 +212,20 @@ func endModels(ctx context.Context, c *session.Controller, f destroyFlags, p *se
 	case err != nil:
 		return fmt.Errorf("cannot destroy controller %q: %w", c.Name, err)
 	}
-	return awaitModels(ctx, c, f.timeout, p)
+	step := session.Step{Name: "end the models", Done: true}
+	p.Begin(step.Name)
+	step.Err = awaitModels(ctx, s, c, f.timeout, p)
+	p.Report(step)
+	return step.Err
 }
 
-func awaitModels(ctx context.Context, c *session.Controller, timeout time.Duration, p *session.Progress) error {
+func awaitModels(ctx context.Context, s *session.Session, c *session.Controller, timeout time.Duration, p *session.Progress) error {
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	last := ""
-	for delay := 50 * time.Millisecond; ; delay = min(2*delay, 2*time.Second) {
+	last, began := "", s.Now()
+	open := map[string]*session.Model{}
+	for delay := 50 * time.Millisecond; ; delay = min(2*delay, time.Second) {
 		n, text, err := hosted(ctx, c)
 		if err == nil && n == 0 {
 			return nil
@@ -194,18 +234,75 @@ func awaitModels(ctx context.Context, c *session.Controller, timeout time.Durati
 			return fmt.Errorf("cannot see the models of controller %q: %w", c.Name, err)
 		}
 		if err == nil {
+			if s.Now().Sub(began) > namesAfter {
+				text += slow(ctx, s, c, open)
+			}
 			last = text
 			p.Waiting("Waiting for " + text)
 		}
 		select {
 		case <-time.After(delay):
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			if whole.Err() == nil {
 				return fmt.Errorf("cannot wait any longer: there are still %s", last)
 			}
-			return ctx.Err()
+			return whole.Err()
 		}
 	}
+}
+
+// maxSlow is how many units are named that others wait for.
+const maxSlow = 5
+
+// slow names the units whose hooks the end of the models waits for; nothing if they cannot be asked.
+func slow(ctx context.Context, s *session.Session, c *session.Controller, open map[string]*session.Model) string {
+	list, err := session.Do[wire.UserModelList](ctx, c, "Controller", "AllModels", nil)
+	if err != nil {
+		return ""
+	}
+	var out []string
+	for _, m := range list.UserModels {
+		if m.Model.Name == "controller" {
+			continue
+		}
+		model := open[m.Model.UUID]
+		if model == nil {
+			s.ChooseModel(c.Name + ":" + untag(m.Model.OwnerTag) + "/" + m.Model.Name)
+			if model, err = s.OpenModel(ctx); err != nil {
+				continue
+			}
+			open[m.Model.UUID] = model
+		}
+		fs, err := session.Do[client.FullStatus](ctx, model, "Client", "FullStatus", client.StatusParams{Patterns: []string{}})
+		if err != nil {
+			continue
+		}
+		out = append(out, busy(fs)...)
+	}
+	slices.Sort(out)
+	if len(out) > maxSlow {
+		out = append(out[:maxSlow], fmt.Sprintf("%d more", len(out)-maxSlow))
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(out, ", ")
+}
+
+// busy are the units of a model whose hooks fail or run.
+func busy(fs client.FullStatus) []string {
+	var out []string
+	for _, app := range fs.Applications {
+		for name, u := range app.Units {
+			switch {
+			case u.WorkloadStatus.Status == "error":
+				out = append(out, name+" ("+u.WorkloadStatus.Info+")")
+			case u.AgentStatus.Status == "executing":
+				out = append(out, name+" ("+u.AgentStatus.Info+")")
+			}
+		}
+	}
+	return out
 }
 
 // hosted counts the models beside the controller's own, with what they hold.

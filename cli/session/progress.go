@@ -12,17 +12,24 @@ import (
 type Progress struct {
 	s       *Session
 	started time.Time
-	step    time.Time
+	step    time.Time            // when the last one began
+	begun   map[string]time.Time // steps that have not ended, which may have parts that are shown
 	open    string
 }
+
+// maxSteps bounds the steps whose beginnings are kept.
+const maxSteps = 256
 
 // Progress begins to show steps.
 func (s *Session) Progress() *Progress {
 	now := s.cfg.Now()
-	return &Progress{s: s, started: now, step: now}
+	return &Progress{s: s, started: now, step: now, begun: map[string]time.Time{}}
 }
 
-// Report takes one step, begun or done.
+// Begin notes when a step begins whose parts are shown in its place.
+func (p *Progress) Begin(name string) { p.begun[name] = p.s.cfg.Now() }
+
+// Report takes one step, begun or done. The time of one that ends is counted from where it began, whatever was shown since.
 func (p *Progress) Report(st Step) {
 	if p.s.quiet {
 		return
@@ -31,6 +38,9 @@ func (p *Progress) Report(st Step) {
 	now := p.s.cfg.Now()
 	if !st.Done && st.Err == nil {
 		p.open, p.step = st.Name, now
+		if _, twice := p.begun[st.Name]; !twice && len(p.begun) < maxSteps {
+			p.begun[st.Name] = now
+		}
 		if term {
 			fmt.Fprintf(p.s.Stderr.Raw(), "\r\x1b[K  ... %s", output.Escape(st.Name))
 		} else {
@@ -42,7 +52,12 @@ func (p *Progress) Report(st Step) {
 	if st.Err != nil {
 		mark = "ERR"
 	}
-	line := fmt.Sprintf("%s %s (%s)", mark, st.Name, output.Short(now.Sub(p.step)))
+	since, known := p.begun[st.Name]
+	if !known {
+		since = p.step
+	}
+	delete(p.begun, st.Name)
+	line := fmt.Sprintf("%s %s (%s)", mark, st.Name, output.Short(now.Sub(since)))
 	if st.Note != "" {
 		line += ": " + st.Note
 	}

@@ -59,10 +59,11 @@ settle() {
       read -r name work agent _ <<<"$line"
       message=${line:$column}
       message=${message#(running * hook*) }
+      # A message that comes back after a hook's own is no news.
       key="$work/$message"
       if [ "$work/$agent" = active/idle ]; then good=$((good + 1)) key=ready; fi
-      if [ "${seen[$name]:-}" != "$key" ]; then
-        seen[$name]=$key
+      if [[ "${seen[$name]:-}" != *"|$key|"* ]]; then
+        seen[$name]="${seen[$name]:-}|$key|"
         [ "$key" != ready ] || work=$bold$work$plain
         printf '    [%s] %-16s %-12s %s\n' "$(elapsed)" "${name%\*}" "$work" "$message"
       fi
@@ -80,6 +81,21 @@ settle() {
     return 1
   fi
 }
+
+if scarab controllers --format json 2>/dev/null | grep -q '"quickstart":'; then
+  echo "ERROR cannot begin: there is a quickstart already; look at it with: scarab status -m quickstart:demo; or remove it with: make quickstart-down" >&2
+  exit 1
+fi
+# Real packages need a file system and an init of their own.
+if scarab bootstrap localhost quickstart --check 2>&1 | grep 'machines here will be process' >&2; then
+  cat >&2 <<TXT
+ERROR cannot begin: the charms of the quickstart install Debian's packages, and machines here would be plain processes on the host's own files
+hint: run it as root on a host that allows namespaces and mounts, for containers; or allow user namespaces, for rootless machines:
+      sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000. In a chroot or a container that forbids them, run it on its host.
+      To look again without starting anything: scarab bootstrap localhost --check
+TXT
+  exit 1
+fi
 
 step "Start a controller on this machine (the first time this builds the base image)"
 run bootstrap localhost quickstart

@@ -33,9 +33,11 @@ RestartSec=2
 """
 
 
-def run(*args, check=True):
+def run(*args, check=True, quiet=False):
+    """Run a program. What it complains of is logged, unless that is expected (quiet)."""
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive", HOME="/root")
-    return subprocess.run(args, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=check)
+    complaints = subprocess.DEVNULL if quiet else None
+    return subprocess.run(args, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True, check=check)
 
 
 def install():
@@ -43,8 +45,9 @@ def install():
     write(DROP_IN / "charm.conf", DROP_IN_TEXT, 0o644)
     if not pathlib.Path(PROGRAM).exists() or run("openssl", "version", check=False).returncode:
         cmd = ["apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", "nats-server", "openssl"]
-        # The lists are fetched only if it does not work without.
-        if run(*cmd, check=False).returncode:
+        # The lists are fetched only if it does not work without. A fresh
+        # machine has none: that it fails there is no news.
+        if run(*cmd, check=False, quiet=True).returncode:
             run("apt-get", "update", "-o", "DPkg::Lock::Timeout=300")
             run(*cmd)
     run("systemctl", "daemon-reload")

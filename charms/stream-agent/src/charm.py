@@ -46,19 +46,21 @@ def main(name):
     reconcile(store)
 
 
-def run(*args, check=True):
+def run(*args, check=True, quiet=False):
+    """Run a program. What it complains of is logged, unless that is expected (quiet)."""
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive", HOME="/root")
-    return subprocess.run(args, env=env, stdin=subprocess.DEVNULL, check=check)
+    complaints = subprocess.DEVNULL if quiet else None
+    return subprocess.run(args, env=env, stdin=subprocess.DEVNULL, stderr=complaints, check=check)
 
 
 def install():
     ht.status("maintenance", "installing the agent")
     if run("openssl", "version", check=False).returncode:
         cmd = ["apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", "openssl"]
-        if run(*cmd, check=False).returncode:
+        if run(*cmd, check=False, quiet=True).returncode:  # a fresh machine has no lists
             run("apt-get", "update", "-o", "DPkg::Lock::Timeout=300")
             run(*cmd)
-    if run("id", "-u", USER, check=False).returncode:
+    if run("id", "-u", USER, check=False, quiet=True).returncode:
         run("useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", USER)
     place("files/streamd.py", "usr/local/lib/stream-agent/streamd.py", 0o755)
     place("files/streamlib.py", "usr/local/lib/stream-agent/streamlib.py", 0o644)
