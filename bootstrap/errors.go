@@ -1,9 +1,11 @@
 package bootstrap
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/scarab-ops/scarab/hostd"
 	"github.com/scarab-ops/scarab/names"
@@ -41,6 +43,24 @@ func Here(paths Paths, id names.ControllerID) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// Asleep gives the command that starts the supervisor of this host, if it is
+// the controller's and does not run: then nothing else can start either. It is
+// empty for everything else, and for who may not see it.
+func Asleep(ctx context.Context, paths Paths, id names.ControllerID) string {
+	if paths.fill() != nil {
+		return ""
+	}
+	cfg, err := hostd.LoadConfig(paths.host())
+	if err != nil || cfg.ControllerID != string(id) || cfg.Runs(ctx) {
+		return ""
+	}
+	command := filepath.Join(paths.bin(), "scarab-agent") + " host --start"
+	if paths.host() != hostd.DefaultFile {
+		command += " --config " + paths.host()
+	}
+	return command
 }
 
 // An undoError is what could not be taken back.

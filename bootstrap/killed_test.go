@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scarab-ops/scarab/bootstrap"
+	"github.com/scarab-ops/scarab/hostd"
 )
 
 // childEnv makes the test binary a bootstrap that can be killed.
@@ -182,4 +184,57 @@ func TestKilledInImageBuild(t *testing.T) {
 	if err := unix.Stat(paths.Lib, &st); err == nil {
 		t.Error("the folder is left")
 	}
+}
+
+// A supervisor that was killed is missed, and started with one command.
+func TestAsleep(t *testing.T) {
+	dir, err := os.MkdirTemp("", "asleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	paths, req := place(t, dir)
+	c, err := bootstrap.Start(t.Context(), paths, req, tell(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(paths.Lib, "host.json")
+	if got := bootstrap.Asleep(t.Context(), paths, c.UUID); got != "" {
+		t.Errorf("awake, but said to be started by %q", got)
+	}
+	names, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, name := range names {
+		cmd, err := os.ReadFile(name)
+		if pid, perr := strconv.Atoi(filepath.Base(filepath.Dir(name))); err == nil && perr == nil && strings.HasSuffix(string(cmd), "--config\x00"+file+"\x00") {
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	want := filepath.Join(paths.Lib, "bin", "scarab-agent") + " host --start --config " + file
+	for deadline := time.Now().Add(10 * time.Second); bootstrap.Asleep(t.Context(), paths, c.UUID) != want; {
+		if time.Now().After(deadline) {
+			t.Fatalf("said to be started by %q, want %q", bootstrap.Asleep(t.Context(), paths, c.UUID), want)
+		}
+	}
+	if got := bootstrap.Asleep(t.Context(), paths, "another"); got != "" {
+		t.Errorf("another controller is said to be started by %q", got)
+	}
+	cfg, err := hostd.LoadConfig(file)
+	if err == nil {
+		err = hostd.Start(t.Context(), cfg.Installation(file))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bootstrap.Asleep(t.Context(), paths, c.UUID); got != "" {
+		t.Errorf("started, but said to be started by %q", got)
+	}
+	if err := bootstrap.Destroy(t.Context(), paths, c.UUID, tell(t)); err != nil {
+		t.Fatal(err)
+	}
+	untouched(t, dir)
 }

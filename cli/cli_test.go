@@ -237,6 +237,13 @@ func (b *boot) Here(uuid string) (bool, error) {
 	return uuid == clitest.ControllerUUID && !b.f.away, nil
 }
 
+func (b *boot) Asleep(_ context.Context, uuid string) string {
+	if uuid != clitest.ControllerUUID || b.f.away {
+		return ""
+	}
+	return "/bin/agent host --start"
+}
+
 type images struct{}
 
 func (images) List(context.Context) ([]session.Image, error) {

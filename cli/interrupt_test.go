@@ -35,6 +35,8 @@ func (hanging) Destroy(ctx context.Context, _ session.DestroyRequest, _ func(ses
 
 func (hanging) Here(string) (bool, error) { return false, nil }
 
+func (hanging) Asleep(context.Context, string) string { return "" }
+
 func TestInterruptedBootstrapLeavesNoEntry(t *testing.T) {
 	var out bytes.Buffer
 	cfg := bare(t, &out)

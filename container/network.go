@@ -45,6 +45,16 @@ type networkRecord struct {
 // mark is the bridge's alias. Without it the bridge is somebody else's.
 const mark = "scarab local cloud"
 
+// routedMark follows the mark on a host that was a router before the first
+// cloud came, which a second one cannot see any more.
+const routedMark = ", routed before"
+
+// ours tells whether a bridge is a cloud's.
+func ours(link netlink.Link) bool {
+	alias := link.Attrs().Alias
+	return alias == mark || alias == mark+routedMark
+}
+
 func (n *network) gateway() netip.Addr { return n.rec.Subnet.Addr().Next() }
 
 // routedOthers tells whether the host was a router before we came.
@@ -66,7 +76,7 @@ func (n *network) ensure() error {
 		if err != nil {
 			return err
 		}
-		before, err := readSysctl("net/ipv4/ip_forward")
+		before, err := forwardBefore()
 		if err != nil {
 			return err
 		}
@@ -86,7 +96,7 @@ func (n *network) ensure() error {
 func (n *network) ensureBridge() (netlink.Link, error) {
 	link, err := netlink.LinkByName(n.rec.Bridge)
 	switch {
-	case err == nil && link.Attrs().Alias != mark:
+	case err == nil && !ours(link):
 		return nil, fmt.Errorf("cannot use bridge %s: it exists and is not ours; remove it or choose another name", n.rec.Bridge)
 	case err == nil:
 		return link, nil
@@ -95,13 +105,16 @@ func (n *network) ensureBridge() (netlink.Link, error) {
 	}
 	la := netlink.NewLinkAttrs()
 	la.Name, la.Alias = n.rec.Bridge, mark
+	if n.routedOthers() {
+		la.Alias += routedMark
+	}
 	la.HardwareAddr = macOf(n.gateway())
 	br := &netlink.Bridge{LinkAttrs: la}
 	if err := netlink.LinkAdd(br); err != nil {
 		return nil, fmt.Errorf("cannot make bridge %s: %w", n.rec.Bridge, err)
 	}
 	// Some kernels do not take the alias with the request.
-	if err := netlink.LinkSetAlias(br, mark); err != nil {
+	if err := netlink.LinkSetAlias(br, la.Alias); err != nil {
 		return nil, fmt.Errorf("cannot mark bridge %s: %w", n.rec.Bridge, err)
 	}
 	return br, nil
@@ -126,7 +139,7 @@ func (n *network) setUpBridge(link netlink.Link) error {
 // remove undoes ensure.
 func (n *network) remove() error {
 	var errs error
-	if link, err := netlink.LinkByName(n.rec.Bridge); err == nil && link.Attrs().Alias == mark {
+	if link, err := netlink.LinkByName(n.rec.Bridge); err == nil && ours(link) {
 		errs = errors.Join(errs, netlink.LinkDel(link))
 	}
 	sysctls := n.rec.Sysctls
@@ -149,7 +162,26 @@ func (n *network) remove() error {
 // anotherCloud tells whether the host has a bridge of another Runtime.
 func anotherCloud() bool {
 	links, err := netlink.LinkList()
-	return err == nil && slices.ContainsFunc(links, func(l netlink.Link) bool { return l.Attrs().Alias == mark })
+	return err == nil && slices.ContainsFunc(links, ours)
+}
+
+// forwardBefore is whether the host was a router before any cloud came. What
+// it is now tells only where there is none.
+func forwardBefore() (string, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return "", fmt.Errorf("cannot look for bridges: %w", err)
+	}
+	for _, l := range links {
+		if !ours(l) {
+			continue
+		}
+		if strings.HasSuffix(l.Attrs().Alias, routedMark) {
+			return "1", nil
+		}
+		return "0", nil
+	}
+	return readSysctl("net/ipv4/ip_forward")
 }
 
 // portOf is the name of a machine's interface on the host: 15 bytes, the most

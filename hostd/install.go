@@ -127,6 +127,24 @@ func Start(ctx context.Context, inst Installation) error {
 	return start(ctx, inst, cfg.Socket)
 }
 
+// Installation is where a supervisor of this configuration is, by its file.
+func (c *Config) Installation(file string) Installation {
+	inst := Installation{Program: c.Program, File: file}
+	if c.Controller != nil && c.Controller.Log != "" {
+		inst.Log = filepath.Join(filepath.Dir(c.Controller.Log), "host.log")
+	}
+	return inst
+}
+
+// Runs tells whether the supervisor of a configuration answers.
+func (c *Config) Runs(ctx context.Context) bool {
+	socket := c.Socket
+	if socket == "" {
+		socket = hostapi.Socket
+	}
+	return answers(ctx, socket)
+}
+
 // Uninstall removes all machines, the network, and the supervisor with its
 // configuration. The controller's folder and the images stay.
 func Uninstall(ctx context.Context, inst Installation, report func(string)) error {

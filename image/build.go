@@ -161,6 +161,7 @@ func buildArgs(suite, sources, overlay string, options []string) []string {
 
 func (s *Store) runBuild(ctx context.Context, name string, args []string, tmp string, progress func(string)) (Image, error) {
 	progress("building image " + name + " from signed packages")
+	whole := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// An absolute name: in a build of its own it is looked for anew.
@@ -196,6 +197,9 @@ func (s *Store) runBuild(ctx context.Context, name string, args []string, tmp st
 	}
 	_ = pr.Close()
 	<-ended // its folder is about to go
+	if cause := context.Cause(whole); err != nil && cause != nil {
+		return Image{}, fmt.Errorf("cannot build image %s: %w", name, cause) // the tool's last words say nothing
+	}
 	return img, err
 }
 

@@ -36,12 +36,8 @@ func (s *Store) workDir() string {
 func (s *Store) workspace() (dir string, release func() error, err error) {
 	base := s.workDir()
 	if !s.userOwned() {
-		if err := os.MkdirAll(base, 0o711); err != nil {
-			return "", nil, fmt.Errorf("cannot make a folder to build in: %w", err)
-		}
-		// apt, which drops its privileges, walks through.
-		if err := errors.Join(os.Chmod(base, 0o711), os.Chmod(filepath.Dir(base), 0o711)); err != nil { //nolint:gosec // to walk through
-			return "", nil, fmt.Errorf("cannot make a folder to build in: %w", err)
+		if err := walkable(base); err != nil {
+			return "", nil, err
 		}
 	}
 	if dir, err = os.MkdirTemp(base, workPrefix); err != nil {
@@ -55,6 +51,29 @@ func (s *Store) workspace() (dir string, release func() error, err error) {
 		return "", nil, errors.Join(fmt.Errorf("cannot make a folder to build in: %w", err), os.RemoveAll(dir))
 	}
 	return dir, func() error { return errors.Join(removeWork(dir), lock.Close()) }, nil
+}
+
+// walkable makes a folder of our own that apt, which drops its privileges, can
+// walk through; the one above it too.
+func walkable(base string) error {
+	if err := os.MkdirAll(base, 0o711); err != nil {
+		return fmt.Errorf("cannot make a folder to build in: %w", err)
+	}
+	for _, dir := range []string{base, filepath.Dir(base)} {
+		var st unix.Stat_t
+		if err := unix.Lstat(dir, &st); err != nil {
+			return fmt.Errorf("cannot make a folder to build in: %w", err)
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() {
+			return fmt.Errorf("cannot build in %s: it is not a folder of our own", dir)
+		}
+		if st.Mode&0o111 != 0o111 {
+			if err := unix.Chmod(dir, st.Mode&0o7777|0o111); err != nil {
+				return fmt.Errorf("cannot make a folder to build in: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // Sweep removes the folders of builds that were killed.

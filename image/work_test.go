@@ -128,3 +128,33 @@ func TestSweep(t *testing.T) {
 		t.Errorf("it reached through a mount: %v", err)
 	}
 }
+
+// A folder that another user made is not built in.
+func TestForeignFolder(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("this test gives a folder away: run it as root")
+	}
+	base := t.TempDir()
+	s := &Store{Dir: filepath.Join(base, "images")}
+	if err := errors.Join(os.Mkdir(filepath.Join(base, "build"), 0o700), os.Chown(filepath.Join(base, "build"), 65534, 65534)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.workspace(); err == nil || !strings.Contains(err.Error(), "not a folder of our own") {
+		t.Errorf("error %v", err)
+	}
+	if err := errors.Join(os.Chown(filepath.Join(base, "build"), 0, 0), os.Chmod(base, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	dir, release, err := s.workspace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]os.FileMode{base: 0o711, filepath.Join(base, "build"): 0o711, dir: 0o755} {
+		if st, err := os.Stat(name); err != nil || st.Mode().Perm() != want {
+			t.Errorf("%s is %v, %v", name, st.Mode(), err)
+		}
+	}
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+}

@@ -68,7 +68,7 @@ const (
 	// killStep is how long each step of a killed model's end waits for an agent.
 	killStep = 3 * time.Second
 	// namesAfter is when it is said what exactly is waited for.
-	namesAfter = 3 * time.Second
+	namesAfter = time.Second
 )
 
 func destroy(ctx context.Context, s *session.Session, f destroyFlags, name string) error {

@@ -47,6 +47,8 @@ type Bootstrapper interface {
 	// Here tells whether there is something of this controller on this host. Of a controller without a record it can tell
 	// only that something is there.
 	Here(uuid string) (bool, error)
+	// Asleep gives the command that starts this controller's supervisor, if it belongs to this host and does not run.
+	Asleep(ctx context.Context, uuid string) string
 }
 
 // RunningError is a bootstrap that was refused because the host has a controller.

@@ -255,7 +255,7 @@ func (s *Session) dial(ctx context.Context, name string, entry store.Controller,
 		ModelUUID: model, User: account.User, Secret: account.Password,
 	})
 	if err != nil {
-		return nil, unconnected(name, err)
+		return nil, s.unconnected(ctx, name, entry.UUID, err)
 	}
 	s.conns = append(s.conns, conn)
 	if got := conn.Login().ControllerUUID; got != "" && got != entry.UUID {
@@ -320,7 +320,12 @@ func (s *Session) ChooseModel(text string) {
 }
 
 // unconnected says what to do about a connection that did not come about.
-func unconnected(name string, err error) error {
+func (s *Session) unconnected(ctx context.Context, name, uuid string, err error) error {
+	if s.cfg.Bootstrap != nil && ctx.Err() == nil && Broken(err, true) {
+		if command := s.cfg.Bootstrap.Asleep(ctx, uuid); command != "" {
+			return Advise(fmt.Errorf("cannot connect to controller %q: %w", name, err), "the supervisor of this host, which runs the controller, does not run; start it: "+command)
+		}
+	}
 	return Unconnected(name, fmt.Errorf("cannot connect to controller %q: %w", name, err))
 }
 

@@ -4,6 +4,7 @@
 //	scarab-agent machine   the agent of a machine and its units
 //	scarab-agent host      the supervisor of a local cloud's machines
 //	scarab-agent version
+//	scarab-agent help
 //
 // Two more words are its own: under them the binary becomes a part of a
 // machine that is being made, or the helper that confines a hook.
@@ -11,6 +12,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -30,6 +32,19 @@ const version = "0.1.0"
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
 
+// usage is what the agent says about itself.
+const usage = `The agent of Scarab's machines. Nobody has to run it by hand, but for one case: on a host without systemd the supervisor of
+the local cloud is not started again after a reboot, or when it was killed.
+
+Usage:
+  scarab-agent host --start   start the supervisor of this host in the background, if it does not run; machines run on
+  scarab-agent host           run it in the foreground
+  scarab-agent machine        the agent of a machine and its units; machines start it themselves
+  scarab-agent version        print the version
+
+Flags of a command: scarab-agent host --help
+`
+
 func main() {
 	if container.IsInit(os.Args) {
 		container.InitMain()
@@ -39,7 +54,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "ERROR", err)
 		os.Exit(1)
 	}
@@ -47,7 +62,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("cannot tell what to run: say machine, host or version")
+		return fmt.Errorf("cannot tell what to run: say machine, host, version or help")
 	}
 	switch args[0] {
 	case "machine":
@@ -57,8 +72,11 @@ func run(ctx context.Context, args []string) error {
 	case "version":
 		fmt.Println(version)
 		return nil
+	case "help", "-h", "-help", "--help":
+		fmt.Print(usage)
+		return nil
 	}
-	return fmt.Errorf("cannot run %q: say machine, host or version", args[0])
+	return fmt.Errorf("cannot run %q: say machine, host, version or help", args[0])
 }
 
 func machine(ctx context.Context, args []string) error {
@@ -98,6 +116,7 @@ func or(a, b string) string {
 func host(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("host", flag.ContinueOnError)
 	file := f.String("config", hostd.DefaultFile, "configuration `file` of the host")
+	begin := f.Bool("start", false, "start the supervisor in the background, if it does not run, and wait until it answers")
 	inside := f.Bool(strings.TrimLeft(hostd.InsideArg, "-"), false, "be the half in a user namespace, begun by the other one")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -105,6 +124,9 @@ func host(ctx context.Context, args []string) error {
 	cfg, err := hostd.LoadConfig(*file)
 	if err != nil {
 		return err
+	}
+	if *begin {
+		return hostd.Start(ctx, cfg.Installation(*file))
 	}
 	if *inside {
 		return hostd.RunInside(ctx, cfg)

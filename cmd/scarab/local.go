@@ -47,6 +47,10 @@ func (local) Here(uuid string) (bool, error) {
 	return bootstrap.Here(bootstrap.Paths{}, names.ControllerID(uuid))
 }
 
+func (local) Asleep(ctx context.Context, uuid string) string {
+	return bootstrap.Asleep(ctx, bootstrap.Paths{}, names.ControllerID(uuid))
+}
+
 func steps(report func(session.Step)) bootstrap.Report {
 	return func(name string, done bool, err error) { report(session.Step{Name: name, Done: done, Err: err}) }
 }

@@ -109,7 +109,7 @@ def apply(text, tls_changed):
     if old != text:
         write(CONF, text, 0o644)
     if run("systemctl", "is-active", "--quiet", SERVICE, check=False).returncode:
-        run("systemctl", "enable", SERVICE)
+        run("systemctl", "enable", "--quiet", SERVICE)
         run("systemctl", "restart", SERVICE)
     elif listens(old) != listens(text):
         run("systemctl", "restart", SERVICE)

@@ -69,7 +69,7 @@ def install():
     place("files/stream-received", "usr/local/bin/stream-received", 0o755)
     place("files/stream-agent.service", "etc/systemd/system/stream-agent.service", 0o644)
     run("systemctl", "daemon-reload")
-    run("systemctl", "enable", SERVICE)
+    run("systemctl", "enable", "--quiet", SERVICE)
     # A running daemon of an earlier version gives way to the new one.
     run("systemctl", "try-restart", SERVICE)
     ht.set_version("1.0")
