@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scarab-ops/scarab/hostd"
-	"github.com/scarab-ops/scarab/image"
 	"github.com/scarab-ops/scarab/names"
 )
 
@@ -92,9 +91,6 @@ func remove(ctx context.Context, p Paths, report func(string)) error {
 		return err
 	}
 	var errs []error
-	if os.Geteuid() == 0 { // an ordinary user's are swept by his supervisor, who has their ids
-		errs = append(errs, (&image.Store{Dir: p.images()}).Sweep())
-	}
 	for _, dir := range []string{p.data(), p.keys(), p.bin(), p.Log, p.Run} {
 		errs = append(errs, os.RemoveAll(dir))
 	}

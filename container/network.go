@@ -7,11 +7,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/scarab-ops/scarab/container/bridge"
 	"github.com/scarab-ops/scarab/container/firewall"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -42,19 +42,6 @@ type networkRecord struct {
 	Sysctls map[string]string `json:"sysctls"` // as they were
 }
 
-// mark is the bridge's alias. Without it the bridge is somebody else's.
-const mark = "scarab local cloud"
-
-// routedMark follows the mark on a host that was a router before the first
-// cloud came, which a second one cannot see any more.
-const routedMark = ", routed before"
-
-// ours tells whether a bridge is a cloud's.
-func ours(link netlink.Link) bool {
-	alias := link.Attrs().Alias
-	return alias == mark || alias == mark+routedMark
-}
-
 func (n *network) gateway() netip.Addr { return n.rec.Subnet.Addr().Next() }
 
 // routedOthers tells whether the host was a router before we came.
@@ -72,13 +59,16 @@ func (n *network) ensure() error {
 		return err
 	}
 	if n.rec.Sysctls == nil {
-		subnet, err := freeSubnet(n.cfg.subnet)
+		subnet, err := bridge.FreeSubnet(n.cfg.subnet)
 		if err != nil {
 			return err
 		}
-		before, err := forwardBefore()
+		before, err := readSysctl("net/ipv4/ip_forward")
 		if err != nil {
 			return err
+		}
+		if other := bridge.Another(); other != "" {
+			before = bridge.Forward(other)
 		}
 		n.rec = networkRecord{n.cfg.bridge, subnet, map[string]string{"net/ipv4/ip_forward": before}}
 		if err := proc.WriteJSON(n.file, &n.rec); err != nil {
@@ -96,7 +86,7 @@ func (n *network) ensure() error {
 func (n *network) ensureBridge() (netlink.Link, error) {
 	link, err := netlink.LinkByName(n.rec.Bridge)
 	switch {
-	case err == nil && !ours(link):
+	case err == nil && !bridge.Ours(link):
 		return nil, fmt.Errorf("cannot use bridge %s: it exists and is not ours; remove it or choose another name", n.rec.Bridge)
 	case err == nil:
 		return link, nil
@@ -104,10 +94,7 @@ func (n *network) ensureBridge() (netlink.Link, error) {
 		return nil, fmt.Errorf("cannot look for bridge %s: %w", n.rec.Bridge, err)
 	}
 	la := netlink.NewLinkAttrs()
-	la.Name, la.Alias = n.rec.Bridge, mark
-	if n.routedOthers() {
-		la.Alias += routedMark
-	}
+	la.Name, la.Alias = n.rec.Bridge, bridge.Mark(n.routedOthers())
 	la.HardwareAddr = macOf(n.gateway())
 	br := &netlink.Bridge{LinkAttrs: la}
 	if err := netlink.LinkAdd(br); err != nil {
@@ -139,11 +126,11 @@ func (n *network) setUpBridge(link netlink.Link) error {
 // remove undoes ensure.
 func (n *network) remove() error {
 	var errs error
-	if link, err := netlink.LinkByName(n.rec.Bridge); err == nil && ours(link) {
+	if link, err := netlink.LinkByName(n.rec.Bridge); err == nil && bridge.Ours(link) {
 		errs = errors.Join(errs, netlink.LinkDel(link))
 	}
 	sysctls := n.rec.Sysctls
-	if anotherCloud() {
+	if bridge.Another() != "" {
 		sysctls = nil // it needs them as they are
 	}
 	for name, value := range sysctls {
@@ -157,31 +144,6 @@ func (n *network) remove() error {
 		return fmt.Errorf("cannot remove the network: %w", err)
 	}
 	return nil
-}
-
-// anotherCloud tells whether the host has a bridge of another Runtime.
-func anotherCloud() bool {
-	links, err := netlink.LinkList()
-	return err == nil && slices.ContainsFunc(links, ours)
-}
-
-// forwardBefore is whether the host was a router before any cloud came. What
-// it is now tells only where there is none.
-func forwardBefore() (string, error) {
-	links, err := netlink.LinkList()
-	if err != nil {
-		return "", fmt.Errorf("cannot look for bridges: %w", err)
-	}
-	for _, l := range links {
-		if !ours(l) {
-			continue
-		}
-		if strings.HasSuffix(l.Attrs().Alias, routedMark) {
-			return "1", nil
-		}
-		return "0", nil
-	}
-	return readSysctl("net/ipv4/ip_forward")
 }
 
 // portOf is the name of a machine's interface on the host: 15 bytes, the most
@@ -331,32 +293,6 @@ func interfaceIndex(name string) (int, error) {
 		return 0, fmt.Errorf("cannot find the network interface: %w", err)
 	}
 	return index, nil
-}
-
-// freeSubnet is the wanted /16 or the next one that no route of the host uses.
-func freeSubnet(want netip.Prefix) (netip.Prefix, error) {
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
-	if err != nil {
-		return want, fmt.Errorf("cannot read the host's routes: %w", err)
-	}
-	for range 128 {
-		taken := false
-		for _, r := range routes {
-			if r.Dst == nil {
-				continue
-			}
-			ones, _ := r.Dst.Mask.Size()
-			a, ok := netip.AddrFromSlice(r.Dst.IP.To4())
-			taken = taken || ok && ones > 0 && netip.PrefixFrom(a, ones).Overlaps(want)
-		}
-		if !taken {
-			return want.Masked(), nil
-		}
-		b := want.Addr().As4()
-		b[1]++ // the next /16, round and round within 10/8
-		want = netip.PrefixFrom(netip.AddrFrom4(b), want.Bits())
-	}
-	return want, errors.New("cannot find a free subnet for machines: choose one")
 }
 
 func readSysctl(name string) (string, error) {

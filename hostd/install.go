@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/scarab-ops/scarab/hostd/hostapi"
+	"github.com/scarab-ops/scarab/image"
 )
 
 const unitName = "scarab-host.service"
@@ -188,6 +189,11 @@ func Uninstall(ctx context.Context, inst Installation, report func(string)) erro
 	}
 	if err := awaitEnd(ctx, &inst, &cfg); err != nil {
 		return err
+	}
+	if os.Geteuid() == 0 { // an ordinary user's are swept by his supervisor, who has their ids
+		if err := (&image.Store{Dir: cfg.Images}).Sweep(); err != nil {
+			return err
+		}
 	}
 	if err := os.Remove(inst.File); err != nil {
 		return fmt.Errorf("cannot remove the configuration: %w", err)

@@ -38,7 +38,7 @@ def main(name):
             ht.status("waiting", "waiting for configuration")
             return
     store = certs.Store(ETC / "tls", USER)
-    if name == "stop":
+    if name in ("stop", "remove"):  # to look at the situation would wait for servers that go too
         halt()
         return
     if name == "certificates-relation-broken":
