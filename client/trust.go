@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -106,6 +107,9 @@ func (c *Config) explain(address string, err error) error {
 		return say(Unreachable, "no answer within %s", c.DialTimeout)
 	case errors.As(err, &errno):
 		return say(Unreachable, "%v", errno)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return say(Unreachable, "it hung up") // as one that is just ending or beginning does
 	}
 	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
 		err = inner
