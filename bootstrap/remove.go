@@ -14,6 +14,8 @@ import (
 	"github.com/scarab-ops/scarab/names"
 )
 
+const lockPatience = 300 * time.Millisecond
+
 // lock lets one bootstrap or destruction run at a time.
 func lock(p Paths) (unlock func(), err error) {
 	if err := os.MkdirAll(p.Lib, mode(0o711)); err != nil {
@@ -24,9 +26,19 @@ func lock(p Paths) (unlock func(), err error) {
 	if err != nil {
 		return nil, rights(err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	// A process that a killed bootstrap was just starting holds its lock for a moment.
+	for end := time.Now().Add(lockPatience); unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil; <-time.After(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			_ = f.Close()
+			return nil, errors.New("cannot bootstrap: another bootstrap or destruction runs on this host; wait for it to end")
+		}
+	}
+	// Who ended between our opening and our locking took the file away: another
+	// one may have a lock on its successor.
+	ours, err := f.Stat()
+	if now, nerr := os.Lstat(name); err != nil || nerr != nil || !os.SameFile(ours, now) {
 		_ = f.Close()
-		return nil, errors.New("cannot bootstrap: another bootstrap or destruction runs on this host; wait for it to end")
+		return nil, errors.New("cannot bootstrap: another bootstrap or destruction just ended on this host; try again")
 	}
 	return func() {
 		if _, err := os.Stat(p.host()); os.IsNotExist(err) {
