@@ -84,7 +84,8 @@ func TestAuditVerify(t *testing.T) {
 		"dropped":           {func(l []string) []string { return append(l[:1], l[2:]...) }, 5, 0, nil, "a record is missing"},
 		"reordered":         {func(l []string) []string { l[1], l[2] = l[2], l[1]; return l }, 5, 0, nil, "a record is missing"},
 		"cut off": {
-			func(l []string) []string { return l[:4] }, 3, 0, []string{"--reaches", "5:" + strings.Repeat("ab", 48)},
+			func(l []string) []string { return l[:4] }, 3, 0,
+			[]string{"--reaches", "5:" + strings.Repeat("ab", 48)},
 			"records up to 5 are missing at the end",
 		},
 		"another history": {none, 5, 0, []string{"--reaches", "5:" + strings.Repeat("ab", 48)}, "the chain was rewritten"},
