@@ -249,7 +249,7 @@ func TestSlowFollowerIsTold(t *testing.T) {
 	var got []string
 	stopped := make(chan error, 1)
 	go func() {
-		stopped <- s.Tail(t.Context(), m1, logstore.Filter{Max: 6}, func(r logstore.Record) error {
+		stopped <- s.Tail(t.Context(), m1, logstore.Filter{}, func(r logstore.Record) error {
 			if len(got) == 0 {
 				close(first)
 				<-hold

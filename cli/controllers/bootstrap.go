@@ -118,7 +118,7 @@ func bootstrap(ctx context.Context, s *session.Session, f bootstrapFlags, cloud,
 	}
 	if _, taken := known[r.Name]; taken && !f.check {
 		return session.Advise(fmt.Errorf("cannot bootstrap: this client knows a controller %q already", r.Name),
-			"use it: scarab switch "+r.Name+"; or take it down: scarab kill-controller "+r.Name+", which also forgets one that is gone")
+			"use it: scarab switch "+r.Name+"; or choose another name; or take it down: scarab kill-controller "+r.Name+", which also forgets one that is gone")
 	}
 	key, err := s.Store().SSHKey(ctx)
 	if err != nil {
