@@ -265,7 +265,7 @@ func TestHistory(t *testing.T) {
 	if len(rec.ops) < rounds*each {
 		t.Errorf("only %d operations", len(rec.ops))
 	}
-	if res := porcupine.CheckOperationsTimeout(bankModel, rec.ops, 20*time.Second); res != porcupine.Ok {
+	if res := porcupine.CheckOperationsTimeout(bankModel, rec.ops, 2*time.Minute); res != porcupine.Ok {
 		t.Errorf("history of %d operations is %s, want linearizable", len(rec.ops), res)
 	}
 
@@ -275,7 +275,7 @@ func TestHistory(t *testing.T) {
 	resp := last.Output.(response)
 	resp.Bank[0] += 1001
 	last.Output = resp
-	if res := porcupine.CheckOperationsTimeout(bankModel, bad, 20*time.Second); res != porcupine.Illegal {
+	if res := porcupine.CheckOperationsTimeout(bankModel, bad, 2*time.Minute); res != porcupine.Illegal {
 		t.Errorf("a wrong answer is %s, want illegal", res)
 	}
 }

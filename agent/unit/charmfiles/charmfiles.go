@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -76,6 +78,9 @@ func (w *walk) own(fd, depth int) error {
 		return nil
 	}
 	if int(st.Uid) != w.uid || int(st.Gid) != w.gid {
+		if !isDir && !named(fd) {
+			return nil
+		}
 		if err := unix.Fchownat(fd, "", w.uid, w.gid, unix.AT_EMPTY_PATH); err != nil {
 			return err
 		}
@@ -84,6 +89,15 @@ func (w *walk) own(fd, depth int) error {
 		return nil
 	}
 	return w.below(fd, depth)
+}
+
+// named tells whether the name by which fd was opened is a name still. A file
+// that had one name a moment ago, and still has the one it was opened by, had
+// no other: without this look, a second name of another's file could be taken
+// away between opening it and counting its names.
+func named(fd int) bool {
+	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	return err == nil && !strings.HasSuffix(path, " (deleted)")
 }
 
 func (w *walk) below(fd, depth int) error {
