@@ -16,7 +16,6 @@ import (
 )
 
 const (
-	zooTime   = 5 * time.Second // with the race detector, on a busy machine; a fraction of it else
 	zooMemory = 64 << 20
 )
 
